@@ -1,0 +1,1 @@
+//! OCI Object Storage: request signing, credentials, and the client of objects and links.
