@@ -214,8 +214,8 @@ mod tests {
 
     type Item = Result<Bytes, io::Error>;
 
-    fn chunk(length: usize) -> Item {
-        Ok(Bytes::from(vec![7; length]))
+    fn chunk(length: usize) -> Bytes {
+        Bytes::from(vec![7; length])
     }
 
     async fn read(declared: u64, items: Vec<Item>) -> (u64, Option<Error>, bool) {
@@ -229,7 +229,8 @@ mod tests {
 
     #[tokio::test]
     async fn a_body_of_the_declared_length_passes() {
-        let (read_bytes, failure, given) = read(5, vec![chunk(2), chunk(0), chunk(3)]).await;
+        let (read_bytes, failure, given) =
+            read(5, vec![Ok(chunk(2)), Ok(chunk(0)), Ok(chunk(3))]).await;
         assert!(read_bytes == 5 && failure.is_none() && given);
         let (read_bytes, failure, given) = read(0, vec![]).await;
         assert!(read_bytes == 0 && failure.is_none() && given);
@@ -237,18 +238,18 @@ mod tests {
 
     #[tokio::test]
     async fn a_body_that_is_too_short_too_long_or_broken_fails() {
-        let (_, short, given) = read(5, vec![chunk(2)]).await;
+        let (_, short, given) = read(5, vec![Ok(chunk(2))]).await;
         assert!(!given);
         assert_eq!(
             short.unwrap().to_string(),
             "UploadPart: 5 bytes were declared, but the data ended after 2"
         );
 
-        let (_, long, given) = read(5, vec![chunk(6)]).await;
+        let (_, long, given) = read(5, vec![Ok(chunk(6))]).await;
         assert!(!given);
         assert!(long.unwrap().to_string().ends_with("the data went on"));
 
-        let (_, broken, given) = read(5, vec![chunk(2), Err(io::Error::other("torn"))]).await;
+        let (_, broken, given) = read(5, vec![Ok(chunk(2)), Err(io::Error::other("torn"))]).await;
         assert!(!given);
         let broken = broken.unwrap();
         assert_eq!(
@@ -257,13 +258,13 @@ mod tests {
         );
     }
 
-    const STALL: Duration = Duration::from_secs(60);
+    const STALL: Duration = Duration::from_mins(1);
     const REPLY: Duration = Duration::from_secs(90);
 
     #[tokio::test(start_paused = true)]
     async fn a_service_that_takes_nothing_or_never_replies_is_noticed_in_time() {
         let begun = Instant::now();
-        let source = stream::iter([chunk(2), chunk(3)]);
+        let source = stream::iter([Item::Ok(chunk(2)), Ok(chunk(3))]);
         let (mut body, watch) = watched(Operation::UploadPart, 5, source);
 
         assert_eq!(watch.stalled(STALL, REPLY).await, (Waiting::ToSend, STALL));
@@ -293,7 +294,7 @@ mod tests {
     async fn a_slow_source_is_no_stall() {
         let source = stream::once(async {
             tokio::time::sleep(STALL * 10).await;
-            chunk(5)
+            Item::Ok(chunk(5))
         });
         let (mut body, watch) = watched(Operation::UploadPart, 5, Box::pin(source));
 

@@ -84,9 +84,9 @@ impl Default for Timeouts {
     fn default() -> Self {
         Self {
             connect: Duration::from_secs(10),
-            request: Duration::from_secs(60),
-            stall: Duration::from_secs(60),
-            reply: Duration::from_secs(120),
+            request: Duration::from_mins(1),
+            stall: Duration::from_mins(1),
+            reply: Duration::from_mins(2),
         }
     }
 }
@@ -177,7 +177,7 @@ impl ObjectStorage {
         }
         for (index, (name, value)) in query.iter().enumerate() {
             url.push(if index == 0 { '?' } else { '&' });
-            url.push_str(&format!("{name}={}", encode(value)));
+            url.extend([name, "=", &encode(value)]);
         }
         Url::parse(&url).expect("an endpoint followed by encoded segments is a URL")
     }
@@ -423,7 +423,8 @@ impl Reply {
         if status == StatusCode::UNAUTHORIZED
             && let Some(skew) = self.header("date").and_then(clock_skew)
         {
-            message.push_str(&format!(" (this machine's clock is off by {skew} s)"));
+            let hint = format!(" (this machine's clock is off by {skew} s)");
+            message.push_str(&hint);
         }
         ServiceError {
             operation: self.operation,

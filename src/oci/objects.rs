@@ -131,9 +131,8 @@ impl Removal {
     /// error: it proves nothing.
     pub(super) fn of(outcome: Result<Reply>) -> Result<Self> {
         use ServiceCode::{BucketNotFound, NamespaceNotFound, NotAuthorizedOrNotFound, Other};
-        let error = match outcome {
-            Ok(_) => return Ok(Self::Removed),
-            Err(error) => error,
+        let Err(error) = outcome else {
+            return Ok(Self::Removed);
         };
         match error.code() {
             Some(BucketNotFound | NamespaceNotFound | NotAuthorizedOrNotFound) => Err(error),

@@ -28,7 +28,7 @@ impl Default for RetryPolicy {
     fn default() -> Self {
         Self {
             tries: 5,
-            budget: Duration::from_secs(120),
+            budget: Duration::from_mins(2),
             base: Duration::from_secs(1),
             longest_pause: Duration::from_secs(30),
         }
@@ -114,7 +114,7 @@ mod tests {
         Error::Timeout {
             operation: Operation::HeadObject,
             waiting: Waiting::ForReply,
-            after: Duration::from_secs(60),
+            after: Duration::from_mins(1),
         }
     }
 
@@ -152,7 +152,7 @@ mod tests {
     fn pauses_double_and_are_capped() {
         let policy = RetryPolicy {
             tries: 8,
-            budget: Duration::from_secs(600),
+            budget: Duration::from_mins(10),
             ..RetryPolicy::default()
         };
         let mut tries = Tries::default();

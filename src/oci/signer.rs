@@ -125,16 +125,16 @@ mod tests {
             media_type: "application/json",
             sha256: &case.sent_headers["x-content-sha256"],
         });
-        let signed = Signed {
+        let request = Signed {
             method: &case.method.parse().unwrap(),
             target: &target,
             host: url.host_str().unwrap(),
             date: &case.sent_headers["date"],
             content,
         };
-        assert_eq!(signed.text().1, case.signing_string, "{}", case.name);
+        assert_eq!(request.text().1, case.signing_string, "{}", case.name);
         signer
-            .authorization(&signed)
+            .authorization(&request)
             .unwrap()
             .to_str()
             .unwrap()

@@ -180,7 +180,7 @@ async fn run(listener: TcpListener, script: Vec<Act>, seen: Arc<Mutex<Vec<Seen>>
     }
     // Whoever connects now was not foreseen, and is refused.
     drop(listener);
-    std::future::pending().await
+    std::future::pending::<()>().await;
 }
 
 /// Reads to the end of the head, if one comes. Returns it with what came of the body.
