@@ -149,7 +149,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn what_it_prints_reads_back_as_the_same(seconds in 1_u32..99_999 * 86_400) {
+        fn what_it_prints_reads_back_as_the_same(seconds in 1_u32..49_000 * 86_400) {
             let duration = HumanDuration::from_secs(seconds);
             prop_assert_eq!(duration.to_string().parse::<HumanDuration>().unwrap(), duration);
         }

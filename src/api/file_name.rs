@@ -24,8 +24,8 @@ impl SafeFileName {
         // Bounded first: normalising is linear, but a stranger chooses the length. The end is
         // kept too, for the extension is there.
         let bounded = keep_ends(raw, 4096);
-        let clean: String = bounded.nfc().filter_map(clean_char).collect();
-        let trimmed = clean.trim_matches(|c: char| c.is_whitespace() || c == '.');
+        let clean: String = bounded.chars().filter_map(clean_char).nfc().collect();
+        let trimmed = clean.trim_matches(is_edge);
         let name = match trimmed {
             "" => "file".to_owned(),
             name if is_reserved(name) => format!("_{name}"),
@@ -67,6 +67,11 @@ fn clean_char(c: char) -> Option<char> {
     }
 }
 
+/// What a name neither starts nor ends with.
+fn is_edge(c: char) -> bool {
+    c.is_whitespace() || c == '.'
+}
+
 fn is_reserved(name: &str) -> bool {
     let stem = name
         .split('.')
@@ -100,7 +105,8 @@ fn cut(name: String) -> String {
         .rfind('.')
         .filter(|dot| *dot > 0 && name.len() - dot <= MAX_EXTENSION_BYTES)
         .map_or("", |dot| &name[dot..]);
-    let stem = name[..name.floor_char_boundary(MAX_BYTES - extension.len())].trim_end();
+    let stem =
+        name[..name.floor_char_boundary(MAX_BYTES - extension.len())].trim_end_matches(is_edge);
     format!("{stem}{extension}")
 }
 

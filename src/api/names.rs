@@ -3,7 +3,9 @@
 use aws_lc_rs::hmac;
 use jiff::{Timestamp, tz::TimeZone};
 
-use super::file_name::SafeFileName;
+use kube::ResourceExt as _;
+
+use super::{TransferJob, file_name::SafeFileName};
 
 /// Keeps a `TransferJob` until its upload, link and, if so asked, its object are gone.
 pub const FINALIZER: &str = "telestream.io/clean-up";
@@ -49,37 +51,66 @@ pub fn is_link_of(par_name: &str, job_uid: &str) -> bool {
         .is_some_and(|rest| rest.starts_with('-'))
 }
 
-/// The folder of objects of one `TransferJob`, with its final slash:
+/// Where the object of a job may be: where its spec says, or in a folder that no other job has,
 /// `<prefix>/<user>/<yyyymm>/<job>/`.
 ///
-/// The user's id goes through HMAC-SHA256 with `key`, for links show the object's name. Without
-/// a user the folder is `shared`.
-pub fn object_folder(
-    prefix: &str,
-    key: &hmac::Key,
-    user_id: Option<i64>,
-    created: Timestamp,
-    job: &str,
-) -> String {
-    let user = user_id.map_or_else(
+/// The user's id goes through HMAC-SHA256 with `key`, for links show the object's name. Without a
+/// user the folder is `shared`.
+pub fn placement(job: &TransferJob, prefix: &str, key: &hmac::Key) -> Placement {
+    if let Some(name) = &job.spec.destination.object_name {
+        return Placement::Exact(name.clone());
+    }
+    let user = job.spec.requester.as_ref().map_or_else(
         || "shared".to_owned(),
-        |id| {
-            let tag = hmac::sign(key, &id.to_be_bytes());
+        |requester| {
+            let tag = hmac::sign(key, &requester.user_id.to_be_bytes());
             tag.as_ref()[..8]
                 .iter()
                 .map(|byte| format!("{byte:02x}"))
                 .collect()
         },
     );
+    let created = job
+        .creation_timestamp()
+        .map_or(Timestamp::UNIX_EPOCH, |time| time.0);
     let month = created.to_zoned(TimeZone::UTC).strftime("%Y%m");
     let prefix = prefix.trim_matches('/');
     let slash = if prefix.is_empty() { "" } else { "/" };
-    format!("{prefix}{slash}{user}/{month}/{job}/")
+    Placement::Folder(format!("{prefix}{slash}{user}/{month}/{}/", job.name_any()))
 }
 
-/// The object of a file in its `TransferJob`'s folder.
-pub fn object_name(folder: &str, file: &SafeFileName) -> String {
-    format!("{folder}{file}")
+/// Where the object of a `TransferJob` may be.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Placement {
+    /// At exactly this name.
+    Exact(String),
+    /// Somewhere in this folder, which no other job has, under its file's name.
+    Folder(String),
+}
+
+impl Placement {
+    /// The name of the object of that file.
+    pub fn object_name(&self, file: &SafeFileName) -> String {
+        match self {
+            Self::Exact(name) => name.clone(),
+            Self::Folder(folder) => format!("{folder}{file}"),
+        }
+    }
+
+    /// What the names of all objects of the job begin with.
+    pub fn prefix(&self) -> &str {
+        match self {
+            Self::Exact(prefix) | Self::Folder(prefix) => prefix,
+        }
+    }
+
+    /// Whether an object of that name can be the job's.
+    pub fn holds(&self, object_name: &str) -> bool {
+        match self {
+            Self::Exact(name) => object_name == name,
+            Self::Folder(folder) => object_name.starts_with(folder),
+        }
+    }
 }
 
 #[cfg(test)]
@@ -90,24 +121,40 @@ mod tests {
         hmac::Key::new(hmac::HMAC_SHA256, b"a secret of this installation")
     }
 
+    fn job(spec: serde_json::Value) -> TransferJob {
+        serde_json::from_value(serde_json::json!({
+            "apiVersion": "telestream.io/v1alpha1", "kind": "TransferJob",
+            "metadata": {"name": "tj-abc", "creationTimestamp": "2026-11-30T23:59:59Z"}, "spec": spec,
+        }))
+        .unwrap()
+    }
+
+    fn folder(prefix: &str, user: Option<i64>) -> String {
+        let requester = user.map(|id| serde_json::json!({"userId": id, "chatId": id}));
+        let spec =
+            serde_json::json!({"source": {"chatId": 1, "messageId": 1}, "requester": requester});
+        placement(&job(spec), prefix, &key()).prefix().to_owned()
+    }
+
     #[test]
     fn an_object_folder_hides_the_user_and_tells_month_and_job() {
-        let created = "2026-11-30T23:59:59Z".parse().unwrap();
-        let folder = object_folder("telegram/", &key(), Some(42), created, "tj-abc");
-        let parts: Vec<_> = folder.split('/').collect();
+        let of_user = folder("telegram/", Some(42));
+        let parts: Vec<_> = of_user.split('/').collect();
         assert_eq!(
             (parts[0], parts[2], parts[3], parts[4]),
             ("telegram", "202611", "tj-abc", "")
         );
         assert_eq!(parts[1].len(), 16);
-        assert_ne!(
-            folder,
-            object_folder("telegram/", &key(), Some(43), created, "tj-abc")
-        );
-        assert_eq!(
-            object_folder("", &key(), None, created, "j"),
-            "shared/202611/j/"
-        );
+        assert_ne!(of_user, folder("telegram/", Some(43)));
+        assert_eq!(folder("", None), "shared/202611/tj-abc/");
+    }
+
+    #[test]
+    fn a_name_in_the_spec_is_taken_as_it_is() {
+        let spec = serde_json::json!({"source": {"chatId": 1, "messageId": 1}, "destination": {"objectName": "a/b"}});
+        let placement = placement(&job(spec), "telegram", &key());
+        assert_eq!(placement.object_name(&SafeFileName::new("x.zip")), "a/b");
+        assert!(placement.holds("a/b") && !placement.holds("a/bc"));
     }
 
     #[test]

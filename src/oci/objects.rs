@@ -12,6 +12,8 @@ use reqwest::header::{
     IF_NONE_MATCH,
 };
 
+use serde::Deserialize;
+
 use super::client::{Call, ObjectStorage, Reply};
 use super::error::{Error, Result, ServiceCode};
 use super::names::{BucketName, Crc32c, Etag, ObjectName};
@@ -178,6 +180,18 @@ fn value(what: &'static str, text: &str) -> Result<HeaderValue> {
     })
 }
 
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct ObjectsReply {
+    objects: Vec<ObjectEntry>,
+    next_start_with: Option<String>,
+}
+
+#[derive(Deserialize)]
+struct ObjectEntry {
+    name: String,
+}
+
 impl ObjectStorage {
     /// Asks whether the bucket is there and these credentials may see it.
     ///
@@ -271,6 +285,36 @@ impl ObjectStorage {
             json: None,
         };
         Removal::of(self.call(call).await)
+    }
+
+    /// Names of the objects that begin with `prefix`, all pages.
+    ///
+    /// # Errors
+    /// What the service or the network says.
+    pub async fn list_objects(&self, bucket: &BucketName, prefix: &str) -> Result<Vec<ObjectName>> {
+        let mut names = Vec::new();
+        let mut start: Option<String> = None;
+        loop {
+            let mut query = vec![("prefix", prefix), ("fields", "name"), ("limit", "1000")];
+            query.extend(start.as_deref().map(|start| ("start", start)));
+            let call = Call {
+                operation: Operation::ListObjects,
+                method: Method::GET,
+                url: self.url(bucket, &["o"], &query),
+                headers: HeaderMap::new(),
+                json: None,
+            };
+            let page: ObjectsReply = self.call(call).await?.json()?;
+            names.extend(
+                page.objects
+                    .into_iter()
+                    .filter_map(|object| ObjectName::new(object.name).ok()),
+            );
+            match page.next_start_with {
+                Some(next) if Some(&next) != start.as_ref() => start = Some(next),
+                _ => return Ok(names),
+            }
+        }
     }
 }
 

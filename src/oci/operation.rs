@@ -11,6 +11,7 @@ pub enum Operation {
     HeadObject,
     PutObject,
     DeleteObject,
+    ListObjects,
     CreateMultipartUpload,
     UploadPart,
     CommitMultipartUpload,
@@ -40,6 +41,7 @@ impl Operation {
             Self::HeadObject => "HeadObject",
             Self::PutObject => "PutObject",
             Self::DeleteObject => "DeleteObject",
+            Self::ListObjects => "ListObjects",
             Self::CreateMultipartUpload => "CreateMultipartUpload",
             Self::UploadPart => "UploadPart",
             Self::CommitMultipartUpload => "CommitMultipartUpload",
@@ -61,6 +63,7 @@ impl Operation {
             Self::HeadBucket
             | Self::HeadObject
             | Self::DeleteObject
+            | Self::ListObjects
             | Self::UploadPart
             | Self::AbortMultipartUpload
             | Self::ListMultipartUploads

@@ -188,7 +188,7 @@ mod tests {
             "not a session document: a field is missing or of the wrong type in line 1"
         );
         assert_eq!(
-            of("1BQANOTEuMTA4"),
+            of("BQANOTEuMTA4"),
             "not a session document: no JSON in line 1"
         );
     }
