@@ -1,6 +1,6 @@
 //! Logs: text for people, JSON for machines, both on standard error.
 
-use std::str::FromStr;
+use std::{io::IsTerminal as _, str::FromStr};
 
 use tracing_subscriber::{EnvFilter, fmt, prelude::*, registry};
 
@@ -14,14 +14,18 @@ pub enum LogFormat {
     Json,
 }
 
-/// Which lines are written, in the syntax of `RUST_LOG`: `info`, `telestream=debug,kube=warn`.
+/// Which lines are written, in the syntax of `RUST_LOG`. By default our own from `info` on, and
+/// those of libraries from `warn` on.
 #[derive(Clone, Debug)]
 pub struct LogFilter(String);
 
 /// Starts logging. Later calls change nothing.
 pub fn start(format: LogFormat, filter: &LogFilter) {
     let filter = EnvFilter::new(&filter.0);
-    let lines = fmt::layer().with_writer(std::io::stderr).with_target(false);
+    let lines = fmt::layer()
+        .with_writer(std::io::stderr)
+        .with_ansi(std::io::stderr().is_terminal())
+        .with_target(false);
     let lines = match format {
         LogFormat::Text => lines.boxed(),
         LogFormat::Json => lines.json().flatten_event(true).boxed(),
@@ -32,7 +36,7 @@ pub fn start(format: LogFormat, filter: &LogFilter) {
 
 impl Default for LogFilter {
     fn default() -> Self {
-        Self("info".to_owned())
+        Self("warn,telestream=info".to_owned())
     }
 }
 

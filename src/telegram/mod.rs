@@ -13,4 +13,4 @@ pub use connection::Telegram;
 pub use error::Error;
 pub use file::RemoteFile;
 pub use locate::{MediaFile, MessageRef};
-pub use session::{ApiId, Identity, Session, SessionError};
+pub use session::{ApiId, ApiIdError, Identity, Session, SessionError};

@@ -6,7 +6,6 @@ use std::{
     collections::HashMap,
     fmt,
     net::{SocketAddrV4, SocketAddrV6},
-    num::{NonZeroI32, ParseIntError},
     str::FromStr,
 };
 
@@ -35,6 +34,11 @@ pub enum Identity {
 /// The application's id at <https://my.telegram.org>.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ApiId(i32);
+
+/// The text is not an application's id.
+#[derive(Debug, thiserror::Error)]
+#[error("it must be the number that https://my.telegram.org shows as api_id")]
+pub struct ApiIdError;
 
 /// The text is not a session.
 #[derive(Debug, thiserror::Error)]
@@ -146,10 +150,14 @@ impl ApiId {
 }
 
 impl FromStr for ApiId {
-    type Err = ParseIntError;
+    type Err = ApiIdError;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        text.parse::<NonZeroI32>().map(|id| Self(id.get()))
+        text.parse()
+            .ok()
+            .filter(|id| *id > 0)
+            .map(Self)
+            .ok_or(ApiIdError)
     }
 }
 
