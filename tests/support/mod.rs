@@ -1,6 +1,12 @@
-//! What the tests of this folder share: a real control plane, started by `dev/cluster`.
+//! What the tests of this folder share: a real control plane or node, started by `dev/cluster`.
 
-use std::{path::PathBuf, process::Command};
+#![allow(dead_code, reason = "each test uses a part of it")]
+
+use std::{
+    net::Ipv4Addr,
+    path::{Path, PathBuf},
+    process::Command,
+};
 
 use kube::{
     Client, Config,
@@ -52,16 +58,78 @@ impl ControlPlane {
 
     /// A client with all rights.
     pub async fn client(&self) -> Client {
-        let kubeconfig =
-            Kubeconfig::read_from(&self.kubeconfig).expect("dev/cluster wrote a kubeconfig");
-        let config =
-            Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default()).await;
-        Client::try_from(config.expect("the kubeconfig is whole"))
-            .expect("the kubeconfig gives a client")
+        client(&self.kubeconfig).await
     }
 }
 
+async fn client(kubeconfig: &Path) -> Client {
+    let kubeconfig = Kubeconfig::read_from(kubeconfig).expect("dev/cluster wrote a kubeconfig");
+    let config = Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default()).await;
+    Client::try_from(config.expect("the kubeconfig is whole")).expect("the kubeconfig gives a client")
+}
+
 impl Drop for ControlPlane {
+    fn drop(&mut self) {
+        dev("cluster", &["down", "--name", &self.name]);
+    }
+}
+
+/// A node with the product's image, and an address by which its pods reach this process.
+pub struct Node {
+    name: String,
+    /// Where the API server is told from.
+    pub kubeconfig: PathBuf,
+    /// An address of this machine that pods reach.
+    pub host_address: Ipv4Addr,
+    /// The image of the product, as the node knows it.
+    pub image: String,
+    path: String,
+}
+
+impl Node {
+    /// Starts one and gives it the image, which is built if need be.
+    pub fn start(name: &str) -> Self {
+        let name = format!("{name}-{}", std::process::id());
+        let image = dev("image", &[]).trim().to_owned();
+        dev("cluster", &["up", "--name", &name]);
+        let archive = root().join("target/image/telestream.tar");
+        dev("cluster", &["load", "--name", &name, archive.to_str().expect("a path in UTF-8")]);
+        let env = dev("cluster", &["env", "--name", &name]);
+        let value = |key: &str| {
+            let found = env.lines().find_map(|line| line.strip_prefix(key));
+            found.unwrap_or_else(|| panic!("the cluster's environment lacks {key}")).to_owned()
+        };
+        let own_path = std::env::var("PATH").unwrap_or_default();
+        Self {
+            kubeconfig: value("KUBECONFIG=").into(),
+            host_address: value("HOST_ADDRESS=").parse().expect("an address"),
+            path: value("PATH=").replace("$PATH", &own_path),
+            image,
+            name,
+        }
+    }
+
+    /// A client with all rights.
+    pub async fn client(&self) -> Client {
+        client(&self.kubeconfig).await
+    }
+
+    /// Runs `helm` or `kubectl` against it, and returns what it printed.
+    pub fn run(&self, program: &str, arguments: &[&str]) -> String {
+        let output = Command::new("env")
+            .arg(format!("PATH={}", self.path))
+            .arg(program)
+            .args(arguments)
+            .env("KUBECONFIG", &self.kubeconfig)
+            .output()
+            .unwrap_or_else(|error| panic!("{program} cannot be run: {error}"));
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success(), "{program} {arguments:?} failed:\n{said}");
+        String::from_utf8(output.stdout).expect("it prints UTF-8")
+    }
+}
+
+impl Drop for Node {
     fn drop(&mut self) {
         dev("cluster", &["down", "--name", &self.name]);
     }
