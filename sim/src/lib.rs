@@ -1,1 +1,3 @@
 //! Stand-ins for Telegram and OCI Object Storage.
+
+pub mod oci;
