@@ -209,6 +209,7 @@ mod tests {
     use std::io;
 
     use futures::{StreamExt, stream};
+    use tokio::time::timeout;
 
     use super::*;
 
@@ -261,22 +262,24 @@ mod tests {
     const STALL: Duration = Duration::from_mins(1);
     const REPLY: Duration = Duration::from_secs(90);
 
+    async fn noticed<S>(watch: &Watch<S>) -> (Waiting, Duration) {
+        let stalled = watch.stalled(STALL, REPLY);
+        timeout(REPLY * 2, stalled).await.expect("it is noticed")
+    }
+
     #[tokio::test(start_paused = true)]
     async fn a_service_that_takes_nothing_or_never_replies_is_noticed_in_time() {
         let begun = Instant::now();
         let source = stream::iter([Item::Ok(chunk(2)), Ok(chunk(3))]);
         let (mut body, watch) = watched(Operation::UploadPart, 5, source);
 
-        assert_eq!(watch.stalled(STALL, REPLY).await, (Waiting::ToSend, STALL));
+        assert_eq!(noticed(&watch).await, (Waiting::ToSend, STALL));
         assert_eq!(begun.elapsed(), STALL);
         body.next().await;
-        assert_eq!(watch.stalled(STALL, REPLY).await, (Waiting::ToSend, STALL));
+        assert_eq!(noticed(&watch).await, (Waiting::ToSend, STALL));
         assert_eq!(begun.elapsed(), STALL * 2);
         body.next().await;
-        assert_eq!(
-            watch.stalled(STALL, REPLY).await,
-            (Waiting::ForReply, REPLY)
-        );
+        assert_eq!(noticed(&watch).await, (Waiting::ForReply, REPLY));
         assert_eq!(begun.elapsed(), STALL * 2 + REPLY);
     }
 
@@ -286,7 +289,8 @@ mod tests {
         let stopped = tokio::spawn(async move { (body.next().await, body.next().await) });
         tokio::task::yield_now().await;
         drop(watch);
-        let (first, second) = stopped.await.unwrap();
+        let ended = timeout(Duration::from_secs(20), stopped).await;
+        let (first, second) = ended.expect("it stops").unwrap();
         assert!(matches!(first, Some(Err(BodyStopped))) && second.is_none());
     }
 

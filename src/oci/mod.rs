@@ -31,7 +31,7 @@ pub use client::{ObjectStorage, Settings, Timeouts};
 pub use config_file::default_path as default_config_path;
 pub use credentials::{ApiKey, Credentials, Renewal};
 pub use endpoint::{Endpoint, LinkBase, Region};
-pub use error::{Error, Result, ServiceCode, ServiceError};
+pub use error::{Deviation, Error, Result, ServiceCode, ServiceError, Waiting};
 pub use links::{NewPar, Par, ParSummary};
 pub use names::{
     BucketName, Crc32c, Etag, Namespace, ObjectName, ParId, PartNumber, SecretUrl, UploadId,

@@ -75,9 +75,13 @@ async fn put_part<S>(client: &ObjectStorage, length: u64, body: S) -> Result<Sto
 where
     S: Stream<Item = Chunk> + Send + 'static,
 {
-    client
-        .upload_part(&upload(), PartNumber::new(3).unwrap(), length, body)
-        .await
+    let number = PartNumber::new(3).unwrap();
+    timeout(
+        Duration::from_secs(20),
+        client.upload_part(&upload(), number, length, body),
+    )
+    .await
+    .expect("an upload ends")
 }
 
 const STORED: &str = "etag: e1\r\nopc-content-crc32c: 4waSgw==\r\nopc-content-md5: m==\r\n";
