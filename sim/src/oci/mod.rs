@@ -7,7 +7,8 @@
 //!
 //! The way of a request is in `service`; `route` says what it is, `auth` and `keys` whether it is
 //! genuine, `policy` whether it is allowed, `faults` whether it is spoilt; `objects`, `multipart`
-//! and `pars` carry it out; `store` remembers, `blob` and `checksum` keep the bytes. `connection`
+//! and `pars` carry it out; `store` remembers; `blob`,
+//! `checksum` and `md5_lanes` keep the bytes. `connection`
 //! is the listener, `admin` and `inspect` are for tests.
 
 mod admin;
@@ -20,6 +21,7 @@ mod error;
 mod faults;
 mod inspect;
 mod keys;
+mod md5_lanes;
 mod model;
 mod multipart;
 mod names;
@@ -142,10 +144,11 @@ impl ObjectStorage {
         let keys = Keyring::default();
         let key_id = format!("{}/{}/{}", options.tenancy, options.user, key.fingerprint);
         keys.register(key_id, key.public_der.clone());
+        let tasks = TaskTracker::new();
         let storage = Self {
             inner: Arc::new(Inner {
                 public_url: RwLock::new(options.public_url.clone()),
-                store: Store::open(&dir, blobs.clone())?,
+                store: Store::open(&dir, blobs.clone(), tasks.clone())?,
                 options,
                 key,
                 keys,
@@ -153,7 +156,7 @@ impl ObjectStorage {
                 faults: Faults::default(),
                 policy: Policy::default(),
                 rate: Rate::default(),
-                tasks: TaskTracker::new(),
+                tasks,
             }),
         };
         for name in &storage.inner.options.buckets {
