@@ -1,14 +1,25 @@
 //! TeleStream OCI moves files from Telegram into Oracle Cloud (OCI) Object Storage, chunk by
 //! chunk and without a disk, and hands out pre-authenticated download links.
 //!
-//! The map, in the order in which a file passes through:
+//! The map:
 //!
-//! - [`oci`]: signing, credentials, and the client of Object Storage and its links.
+//! - [`api`]: the `TransferJob` resource, its names and labels. No I/O.
+//! - [`telegram`]: MTProto: sessions, message lookup, ranged reads.
+//! - [`transfer`]: the streaming engine, from any source to any sink.
+//! - [`oci`]: request signing, credentials, and the client of Object Storage and its links.
+//! - [`ops`]: variables, logs, health endpoints, signals.
 //!
 //! Arrows point one way: `api` and `transfer` import none of the others; `telegram`, `oci`
 //! and `ops` do not know each other; `controller` and `worker` use them and never each other.
 
+pub mod api;
 pub mod class;
+pub mod config;
+pub mod controller;
 pub mod oci;
+pub mod ops;
+pub mod telegram;
+pub mod transfer;
+pub mod worker;
 
 pub use class::Class;

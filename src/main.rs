@@ -1,2 +1,152 @@
 //! The command line, nothing else.
-fn main() {}
+
+use std::process::ExitCode;
+
+use anyhow::Context as _;
+use clap::{Args, Parser, Subcommand};
+use telestream::{
+    api::{HumanDuration, crd_yaml, names::Placement},
+    config,
+    controller::{self, ControllerSettings},
+    ops::{
+        env::Environment,
+        health::{self, Readiness},
+        logging, signals,
+    },
+    telegram::{MessageRef, Telegram},
+    worker::{self, Engine, TransferRequest, transfer_once},
+};
+
+/// Moves files from Telegram into OCI Object Storage and hands out download links.
+#[derive(Parser)]
+#[command(version, arg_required_else_help = true)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Reconcile TransferJobs and run worker pods for them (in a cluster)
+    Controller,
+    /// Transfer what is assigned to this pod (in a cluster; started by the controller)
+    Worker,
+    /// Transfer one file here and print the result as JSON (no cluster needed)
+    Transfer(TransferArgs),
+    /// Print the TransferJob CustomResourceDefinition as YAML
+    Crd,
+}
+
+#[derive(Args)]
+struct TransferArgs {
+    /// Chat that holds the message: a user's id, or -100... for a channel
+    #[arg(long, allow_negative_numbers = true)]
+    chat: i64,
+    /// Number of the message in its chat
+    #[arg(long)]
+    message: i32,
+    /// Name the file so instead of as in Telegram
+    #[arg(long)]
+    file_name: Option<String>,
+    /// Bucket [default: $OCI_BUCKETNAME]
+    #[arg(long)]
+    bucket: Option<String>,
+    /// Name of the object [default: $OBJECT_PREFIX/the file's name]
+    #[arg(long)]
+    object: Option<String>,
+    /// How long the link lives, such as 7d or 12h
+    #[arg(long, default_value = "7d")]
+    link_ttl: HumanDuration,
+}
+
+#[tokio::main]
+async fn main() -> ExitCode {
+    let cli = Cli::parse();
+    match run(cli.command).await {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+async fn run(command: Command) -> anyhow::Result<()> {
+    let env = Environment::process();
+    let logs = config::Logging::read(&env)?;
+    logging::start(logs.format, &logs.filter);
+    match command {
+        Command::Controller => run_controller(&env).await,
+        Command::Worker => run_worker(&env).await,
+        Command::Transfer(args) => run_transfer(&env, args).await,
+        Command::Crd => {
+            print!("{}", crd_yaml()?);
+            Ok(())
+        }
+    }
+}
+
+async fn run_controller(env: &Environment) -> anyhow::Result<()> {
+    let config = config::Controller::read(env)?;
+    let clean_up = config::clean_up(env).await?;
+    let client = kube::Client::try_default()
+        .await
+        .context("no way to the API server")?;
+    let owner = match &config.deployment {
+        Some(deployment) => {
+            controller::owner(client.clone(), &config.namespace, deployment).await?
+        }
+        None => None,
+    };
+    let factory = config.pod_factory(owner).await?;
+    let stop = signals::shutdown_token()?;
+    let readiness = Readiness::default();
+    let health = tokio::spawn(health::serve(
+        config.health_address,
+        readiness.clone(),
+        stop.clone(),
+    ));
+    let settings = ControllerSettings {
+        namespace: config.namespace,
+        instance: config.instance,
+        worker_selector: config.worker_selector,
+        factory,
+        pool: config.pool,
+        clean_up,
+    };
+    controller::run(settings, client, readiness, stop).await;
+    health.await?.context("serving health endpoints failed")
+}
+
+async fn run_worker(env: &Environment) -> anyhow::Result<()> {
+    let settings = config::worker(env).await?;
+    let client = kube::Client::try_default()
+        .await
+        .context("no way to the API server")?;
+    Ok(worker::run(settings, client, signals::shutdown_token()?).await?)
+}
+
+async fn run_transfer(env: &Environment, args: TransferArgs) -> anyhow::Result<()> {
+    let config::Telegram { session, api_id } = config::Telegram::read(env).await?;
+    let storage = config::Storage::read(env).await?;
+    let request = TransferRequest {
+        message: MessageRef {
+            chat_id: args.chat,
+            message_id: args.message,
+        },
+        file_name: args.file_name,
+        bucket: config::bucket_from_flag(args.bucket.as_deref(), &storage)?,
+        placement: match args.object {
+            Some(name) => Placement::Exact(name),
+            None => Placement::Folder(format!("{}/", storage.prefix.trim_matches('/'))),
+        },
+        link_ttl: args.link_ttl.get(),
+    };
+    let engine = Engine {
+        telegram: Telegram::connect(session, api_id).await?,
+        storage: storage.client,
+    };
+    let report = transfer_once(&engine, request, &signals::shutdown_token()?).await?;
+    println!("{}", serde_json::to_string_pretty(&report)?);
+    Ok(())
+}

@@ -1,0 +1,40 @@
+# The one entry point. `make` lists what there is.
+
+.DEFAULT_GOAL := help
+.PHONY: help demo demo-down test lint unit image crds clients clean
+
+# The demo's file: FILE=path of your own, or SIZE bytes of random content.
+FILE ?=
+SIZE ?= 300000000
+# local: a Kubernetes of the demo's own on this machine. current: the cluster of your kubeconfig.
+CLUSTER ?= local
+
+help: ## Show this
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
+
+demo: ## Move a file from a Telegram stand-in to an Object Storage stand-in through a real Kubernetes
+	@FILE='$(FILE)' SIZE='$(SIZE)' CLUSTER='$(CLUSTER)' dev/demo up
+
+demo-down: ## Remove everything the demo started
+	@CLUSTER='$(CLUSTER)' dev/demo down
+
+test: ## Everything CI checks: lint, unit, conformance, API server, end to end on a real node
+	@dev/test
+
+lint: ## rustfmt, clippy, cargo-deny, shellcheck, helm lint
+	@dev/lint
+
+unit: ## Tests that need no cluster
+	@cargo test --workspace --lib --locked
+
+image: ## Build the image as an OCI archive, target/image/telestream.tar
+	@dev/image
+
+crds: ## Write the generated CRD to where it is kept
+	@dev/crds
+
+clients: ## Install the independent clients that the stand-ins are proven with
+	@dev/clients
+
+clean: ## Remove what was built here
+	@cargo clean

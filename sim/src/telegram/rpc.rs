@@ -1,0 +1,225 @@
+//! What a call of the API can come to: an answer, now or as a piece of a file to be read when it
+//! is sent, or an error in Telegram's manner.
+
+use std::borrow::Cow;
+use std::io;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use grammers_tl_types::Serializable;
+use mtproto::message::{Outcome, write_result_head};
+use mtproto::{Body, MsgId};
+
+use super::ids::DcId;
+use crate::content::Content;
+
+/// Answers of at least this many bytes are packed, when that makes them smaller.
+const PACK_FROM: usize = 512;
+
+/// An answer to a call.
+#[derive(Debug)]
+pub(super) enum Answer {
+    /// An object, constructor first.
+    Object(Vec<u8>),
+    /// A piece of a file.
+    Piece(Piece),
+}
+
+/// A piece of a file, as `upload.file` will carry it.
+#[derive(Clone, Debug)]
+pub(super) struct Piece {
+    pub(super) content: Arc<Content>,
+    pub(super) offset: u64,
+    pub(super) len: usize,
+    /// The file's date, in Unix seconds.
+    pub(super) mtime: i32,
+    /// The constructor of the file's type.
+    pub(super) file_type: u32,
+}
+
+/// An error as Telegram gives it: a number modelled on HTTP, and a word in capitals.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct RpcError {
+    pub(crate) code: i32,
+    pub(crate) message: Cow<'static, str>,
+}
+
+impl RpcError {
+    /// 400: the request is wrong.
+    pub(super) const fn bad(message: &'static str) -> Self {
+        Self {
+            code: 400,
+            message: Cow::Borrowed(message),
+        }
+    }
+
+    /// 401: the key is not signed in, or not far enough.
+    pub(super) const fn unauthorized(message: &'static str) -> Self {
+        Self {
+            code: 401,
+            message: Cow::Borrowed(message),
+        }
+    }
+
+    /// 303: another data centre is responsible.
+    pub(super) fn migrate(what: &'static str, dc: DcId) -> Self {
+        Self {
+            code: 303,
+            message: Cow::Owned(format!("{what}_MIGRATE_{dc}")),
+        }
+    }
+
+    /// 500: it is the stand-in's own fault.
+    pub(super) const fn internal() -> Self {
+        Self {
+            code: 500,
+            message: Cow::Borrowed("INTERNAL"),
+        }
+    }
+}
+
+/// The result of a call on its way to the client. Cheap to keep until it is acknowledged: a piece
+/// of a file is read anew each time it is sent.
+#[derive(Clone, Debug)]
+pub(super) enum Payload {
+    /// A whole body.
+    Bytes(Bytes),
+    /// An `rpc_result` with a piece of a file.
+    Piece { req_msg_id: MsgId, piece: Piece },
+}
+
+/// `upload.file#096a18d5`.
+const UPLOAD_FILE: u32 = 0x096a_18d5;
+
+impl Payload {
+    /// The result of the call `req_msg_id`.
+    pub(super) fn result(req_msg_id: MsgId, result: Result<Answer, RpcError>) -> Self {
+        let object = match result {
+            Ok(Answer::Piece(piece)) => return Self::Piece { req_msg_id, piece },
+            Ok(Answer::Object(object)) => object,
+            Err(error) => {
+                let mut body = Vec::new();
+                write_result_head(&mut body, req_msg_id);
+                Outcome::Error {
+                    code: error.code,
+                    message: error.message.as_bytes(),
+                }
+                .write(&mut body);
+                return Self::Bytes(body.into());
+            }
+        };
+        let mut body = Vec::with_capacity(object.len() + 16);
+        write_result_head(&mut body, req_msg_id);
+        let packed = (object.len() >= PACK_FROM)
+            .then(|| mtproto::gzip::pack(&object))
+            .filter(|packed| packed.len() + 8 < object.len());
+        match packed {
+            Some(packed) => Outcome::GzipPacked(&packed).write(&mut body),
+            None => Outcome::Value(&object).write(&mut body),
+        }
+        Self::Bytes(body.into())
+    }
+
+    /// The call this is the result of, if it is one.
+    pub(super) fn answers(&self) -> Option<MsgId> {
+        match self {
+            Self::Piece { req_msg_id, .. } => Some(*req_msg_id),
+            Self::Bytes(bytes) => match Body::parse(bytes) {
+                Ok(Body::RpcResult { req_msg_id, .. }) => Some(req_msg_id),
+                _ => None,
+            },
+        }
+    }
+
+    /// Appends the body to `out`; a piece is read right into its place.
+    pub(super) fn write(&self, out: &mut Vec<u8>) -> io::Result<()> {
+        let (req_msg_id, piece) = match self {
+            Self::Bytes(bytes) => {
+                out.extend_from_slice(bytes);
+                return Ok(());
+            }
+            Self::Piece { req_msg_id, piece } => (req_msg_id, piece),
+        };
+        write_result_head(out, *req_msg_id);
+        UPLOAD_FILE.serialize(out);
+        piece.file_type.serialize(out);
+        piece.mtime.serialize(out);
+        let head = out.len();
+        match u8::try_from(piece.len) {
+            Ok(short) if short < 254 => out.push(short),
+            _ => {
+                let len = u32::try_from(piece.len).expect("a piece is at most 1 MiB");
+                (len << 8 | 0xfe).serialize(out);
+            }
+        }
+        let at = out.len();
+        out.resize(at + piece.len, 0);
+        piece.content.read_at(piece.offset, &mut out[at..])?;
+        let written = out.len() - head;
+        out.resize(head + written.next_multiple_of(4), 0);
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use grammers_tl_types::{self as tl, Deserializable};
+
+    fn body(payload: &Payload) -> Vec<u8> {
+        let mut out = Vec::new();
+        payload.write(&mut out).expect("readable");
+        out
+    }
+
+    fn piece(len: usize) -> Payload {
+        let piece = Piece {
+            content: Arc::new(Content::generated(1, 5000)),
+            offset: 100,
+            len,
+            mtime: 7,
+            file_type: 0xaa96_3b05,
+        };
+        Payload::result(MsgId(4), Ok(Answer::Piece(piece)))
+    }
+
+    #[test]
+    fn a_piece_is_what_the_schema_calls_a_file() {
+        for len in [0, 1, 4, 253, 254, 255, 4096] {
+            let bytes = body(&piece(len));
+            let Ok(Body::RpcResult { result, .. }) = Body::parse(&bytes) else {
+                panic!("a result");
+            };
+            let Ok(tl::enums::upload::File::File(file)) =
+                tl::enums::upload::File::from_bytes(result)
+            else {
+                panic!("a file of {len}");
+            };
+            let mut expected = vec![0; len];
+            Content::generated(1, 5000)
+                .read_at(100, &mut expected)
+                .expect("generated");
+            assert_eq!((file.mtime, file.bytes), (7, expected));
+            assert_eq!(bytes.len() % 4, 0);
+        }
+    }
+
+    #[test]
+    fn a_large_answer_is_packed() {
+        let bytes = body(&Payload::result(
+            MsgId(4),
+            Ok(Answer::Object(vec![5; 4000])),
+        ));
+        assert!(bytes.len() < 200);
+        let Ok(Body::RpcResult { result, .. }) = Body::parse(&bytes) else {
+            panic!("a result");
+        };
+        let Ok(Outcome::GzipPacked(packed)) = Outcome::parse(result) else {
+            panic!("packed");
+        };
+        assert_eq!(
+            mtproto::gzip::unpack(packed, 4000).expect("ours"),
+            vec![5; 4000]
+        );
+    }
+}

@@ -1,0 +1,285 @@
+//! The configuration of each command: read from environment variables, checked, and turned into
+//! what the modules take. The only place that knows the variables' names.
+//!
+//! Every variable stands in `.env.example`; a test compares the two.
+
+use std::{net::SocketAddr, path::PathBuf, str::FromStr};
+
+use aws_lc_rs::hmac;
+use jiff::SignedDuration;
+
+use crate::{
+    api::HumanDuration,
+    controller::{CleanUp, PodFactory, PoolSettings, pool::PoolSize},
+    oci::{self, BucketName, Credentials, Endpoint, LinkBase, Namespace, ObjectStorage, Region},
+    ops::{
+        env::{ConfigError, Environment},
+        logging::{LogFilter, LogFormat},
+    },
+    telegram::{ApiId, Session},
+    worker::WorkerSettings,
+};
+
+/// The shortest secret that hides a user's id.
+const MIN_SECRET_BYTES: usize = 16;
+
+/// How the process logs.
+pub struct Logging {
+    /// Text or JSON.
+    pub format: LogFormat,
+    /// Which lines.
+    pub filter: LogFilter,
+}
+
+/// The Telegram side.
+pub struct Telegram {
+    /// The identity.
+    pub session: Session,
+    /// The application's id.
+    pub api_id: ApiId,
+}
+
+/// The Object Storage side.
+pub struct Storage {
+    /// The client.
+    pub client: ObjectStorage,
+    /// The bucket of transfers that name none.
+    pub bucket: BucketName,
+    /// What the names of all objects begin with.
+    pub prefix: String,
+}
+
+/// What the controller is told about itself.
+pub struct Controller {
+    /// The namespace it looks after.
+    pub namespace: String,
+    /// Its own pod's name.
+    pub instance: Option<String>,
+    /// The Deployment that worker pods shall belong to.
+    pub deployment: Option<String>,
+    /// What the names of worker pods and session Secrets begin with.
+    pub name_prefix: String,
+    /// The worker pods' template, a file.
+    pub template: PathBuf,
+    /// The label selector of worker pods.
+    pub worker_selector: String,
+    /// How many.
+    pub pool: PoolSettings,
+    /// Where the health endpoints are.
+    pub health_address: SocketAddr,
+}
+
+impl Logging {
+    /// Reads `LOG_FORMAT` and `LOG_LEVEL`.
+    ///
+    /// # Errors
+    /// A variable is malformed.
+    pub fn read(env: &Environment) -> Result<Self, ConfigError> {
+        Ok(Self {
+            format: env.or("LOG_FORMAT", LogFormat::Text)?,
+            filter: env.or("LOG_LEVEL", LogFilter::default())?,
+        })
+    }
+}
+
+impl Telegram {
+    /// Reads `API_ID` and the file that `SESSION_FILE` names.
+    ///
+    /// # Errors
+    /// A variable is missing or malformed, or its file cannot be used.
+    pub async fn read(env: &Environment) -> Result<Self, ConfigError> {
+        let api_id = env.required("API_ID")?;
+        let path: PathBuf = env.required("SESSION_FILE")?;
+        let text = read_file("SESSION_FILE", &path).await?;
+        let session = text.parse().map_err(|error| {
+            ConfigError::new(
+                "SESSION_FILE",
+                format!("names {}, which is {error}", path.display()),
+            )
+        })?;
+        Ok(Self { session, api_id })
+    }
+}
+
+impl Storage {
+    /// Reads the `OCI_` variables and `OBJECT_PREFIX`.
+    ///
+    /// # Errors
+    /// A variable is missing or malformed, or the credentials cannot be used.
+    pub async fn read(env: &Environment) -> Result<Self, ConfigError> {
+        let namespace: Namespace = env.required("OCI_NAMESPACE")?;
+        let bucket = env.required("OCI_BUCKETNAME")?;
+        let file = env
+            .optional("OCI_CONFIG_FILE")?
+            .or_else(oci::default_config_path);
+        let file: PathBuf = file.ok_or_else(|| {
+            ConfigError::new("OCI_CONFIG_FILE", "is not set, and there is no home folder")
+        })?;
+        let profile = env
+            .text("OCI_CLI_PROFILE")
+            .unwrap_or_else(|| "DEFAULT".to_owned());
+        let credentials = Credentials::from_profile(file, profile)
+            .await
+            .map_err(|error| {
+                ConfigError::new("OCI_CONFIG_FILE", format!("gives no credentials: {error}"))
+            })?;
+        let endpoint = endpoint(env, &credentials)?;
+        let mut settings = oci::Settings::new(endpoint, namespace, credentials);
+        settings.link_base = env
+            .text("OCI_BASE_PAR_URL")
+            .map(|url| LinkBase::new(&url))
+            .transpose()
+            .map_err(|error| ConfigError::malformed("OCI_BASE_PAR_URL", error))?;
+        let client = ObjectStorage::new(settings)
+            .map_err(|error| ConfigError::malformed("SSL_CERT_FILE", error))?;
+        let prefix = env
+            .text("OBJECT_PREFIX")
+            .unwrap_or_else(|| "telegram".to_owned());
+        Ok(Self {
+            client,
+            bucket,
+            prefix,
+        })
+    }
+}
+
+/// `OCI_ENDPOINT`, or the public one of `OCI_REGION`, or of the credentials' region.
+fn endpoint(env: &Environment, credentials: &Credentials) -> Result<Endpoint, ConfigError> {
+    if let Some(url) = env.text("OCI_ENDPOINT") {
+        return Endpoint::at(&url).map_err(|error| ConfigError::malformed("OCI_ENDPOINT", error));
+    }
+    let malformed = |error| ConfigError::malformed("OCI_REGION", error);
+    let region = match env.text("OCI_REGION") {
+        Some(name) => Region::new(&name).map_err(malformed)?,
+        None => credentials.region().cloned().ok_or_else(|| {
+            ConfigError::new(
+                "OCI_REGION",
+                "is not set, and the OCI configuration file names no region",
+            )
+        })?,
+    };
+    Endpoint::of_region(&region).map_err(malformed)
+}
+
+/// Reads `OBJECT_NAME_SECRET`.
+fn object_name_key(env: &Environment) -> Result<hmac::Key, ConfigError> {
+    let secret: String = env.required("OBJECT_NAME_SECRET")?;
+    if secret.len() < MIN_SECRET_BYTES {
+        return Err(ConfigError::new(
+            "OBJECT_NAME_SECRET",
+            format!("is shorter than {MIN_SECRET_BYTES} characters"),
+        ));
+    }
+    Ok(hmac::Key::new(hmac::HMAC_SHA256, secret.as_bytes()))
+}
+
+/// The worker's settings.
+///
+/// # Errors
+/// A variable is missing or malformed, or a file that one names cannot be used.
+pub async fn worker(env: &Environment) -> Result<WorkerSettings, ConfigError> {
+    let namespace = env.required("POD_NAMESPACE")?;
+    let pod_uid = env.required("POD_UID")?;
+    let Telegram { session, api_id } = Telegram::read(env).await?;
+    let object_name_key = object_name_key(env)?;
+    let Storage {
+        client: storage,
+        bucket,
+        prefix: object_prefix,
+    } = Storage::read(env).await?;
+    Ok(WorkerSettings {
+        namespace,
+        pod_uid,
+        session,
+        api_id,
+        storage,
+        bucket,
+        object_prefix,
+        object_name_key,
+    })
+}
+
+/// What the controller removes leftovers with.
+///
+/// # Errors
+/// A variable is missing or malformed, or the credentials cannot be used.
+pub async fn clean_up(env: &Environment) -> Result<CleanUp, ConfigError> {
+    let object_name_key = object_name_key(env)?;
+    let Storage {
+        client: storage,
+        bucket,
+        prefix: object_prefix,
+    } = Storage::read(env).await?;
+    Ok(CleanUp {
+        storage,
+        bucket,
+        object_prefix,
+        object_name_key,
+    })
+}
+
+impl Controller {
+    /// Reads the controller's own variables.
+    ///
+    /// # Errors
+    /// A variable is missing or malformed.
+    pub fn read(env: &Environment) -> Result<Self, ConfigError> {
+        let idle_timeout: HumanDuration =
+            env.or("WORKER_IDLE_TIMEOUT", HumanDuration::from_secs(300))?;
+        let idle_timeout = SignedDuration::try_from(idle_timeout.get())
+            .map_err(|error| ConfigError::malformed("WORKER_IDLE_TIMEOUT", error))?;
+        let slots: u16 = env.or("WORKER_SLOTS", 3)?;
+        Ok(Self {
+            namespace: env.required("POD_NAMESPACE")?,
+            instance: env.text("POD_NAME"),
+            deployment: env.text("CONTROLLER_DEPLOYMENT"),
+            name_prefix: env
+                .text("NAME_PREFIX")
+                .unwrap_or_else(|| "telestream".to_owned()),
+            template: env.required("WORKER_POD_TEMPLATE")?,
+            worker_selector: env.required("WORKER_SELECTOR")?,
+            pool: PoolSettings {
+                slots: i32::from(slots),
+                size: PoolSize {
+                    standby: env.or("WORKER_STANDBY", 0)?,
+                    idle_timeout,
+                },
+            },
+            health_address: env.or("HEALTH_ADDRESS", SocketAddr::from(([0, 0, 0, 0], 8080)))?,
+        })
+    }
+
+    /// Reads the worker pods' template.
+    ///
+    /// # Errors
+    /// The file cannot be read or is no usable template.
+    pub async fn pod_factory(
+        &self,
+        owner: Option<k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference>,
+    ) -> Result<PodFactory, ConfigError> {
+        let yaml = read_file("WORKER_POD_TEMPLATE", &self.template).await?;
+        PodFactory::new(&yaml, self.name_prefix.clone(), owner).map_err(|error| {
+            ConfigError::new(
+                "WORKER_POD_TEMPLATE",
+                format!("names {}, which {error}", self.template.display()),
+            )
+        })
+    }
+}
+
+async fn read_file(variable: &'static str, path: &PathBuf) -> Result<String, ConfigError> {
+    tokio::fs::read_to_string(path).await.map_err(|error| {
+        ConfigError::new(
+            variable,
+            format!("names {}, which cannot be read: {error}", path.display()),
+        )
+    })
+}
+
+/// The bucket that a flag or `OCI_BUCKETNAME` names.
+///
+/// # Errors
+/// It is no name of a bucket.
+pub fn bucket_from_flag(flag: Option<&str>, storage: &Storage) -> Result<BucketName, oci::Error> {
+    flag.map_or_else(|| Ok(storage.bucket.clone()), BucketName::from_str)
+}

@@ -1,0 +1,234 @@
+//! The writes of the controller to the API server, each under a deadline and each only valid for
+//! the object as it was observed.
+
+use std::{collections::BTreeMap, time::Duration};
+
+use k8s_openapi::api::core::v1::Pod;
+use kube::{
+    Api, Client, Resource as _, ResourceExt as _,
+    api::{DeleteParams, Patch, PatchParams, PostParams, Preconditions},
+    runtime::events::{Event, EventType, Recorder, Reporter},
+};
+use serde_json::{Value, json};
+use tokio::time::timeout;
+
+use super::{lifecycle::Notice, merge_patch};
+use crate::{
+    Class,
+    api::{TransferJob, TransferJobStatus, names},
+};
+
+/// A call that takes longer is given up.
+const CALL_TIMEOUT: Duration = Duration::from_secs(8);
+
+/// Longest text of an event, by the API's own limit.
+const MAX_NOTE_BYTES: usize = 1_024;
+
+/// A call to the API server failed.
+#[derive(Debug, thiserror::Error)]
+pub enum ApiError {
+    /// It took too long.
+    #[error("the API server did not answer within {} s", CALL_TIMEOUT.as_secs())]
+    Timeout,
+    /// The object has changed since it was observed. Observe again.
+    #[error("the object has changed meanwhile")]
+    Conflict,
+    /// The object is gone.
+    #[error("the object is gone")]
+    NotFound,
+    /// Anything else.
+    #[error("the API server refused: {0}")]
+    Refused(#[source] Box<kube::Error>),
+    /// An object could not be written as JSON.
+    #[error("cannot be written as JSON: {0}")]
+    Json(#[from] serde_json::Error),
+}
+
+impl ApiError {
+    /// What a caller may do about it.
+    pub fn class(&self) -> Class {
+        match self {
+            Self::Timeout | Self::Refused(_) => Class::Transient,
+            Self::Conflict | Self::NotFound => Class::Interrupted,
+            Self::Json(_) => Class::Permanent,
+        }
+    }
+}
+
+/// Writes in one namespace.
+#[derive(Clone)]
+pub struct Writer {
+    jobs: Api<TransferJob>,
+    pods: Api<Pod>,
+    recorder: Recorder,
+}
+
+impl Writer {
+    /// Writes in `namespace`, reporting events as `reporter`.
+    pub fn new(client: Client, namespace: &str, instance: Option<String>) -> Self {
+        let reporter = Reporter {
+            controller: "telestream-controller".to_owned(),
+            instance,
+        };
+        Self {
+            jobs: Api::namespaced(client.clone(), namespace),
+            pods: Api::namespaced(client.clone(), namespace),
+            recorder: Recorder::new(client, reporter),
+        }
+    }
+
+    /// Changes the status to `new`, if the job is still as observed. Returns it as it is then.
+    ///
+    /// # Errors
+    /// [`ApiError::Conflict`] if it has changed, or what keeps us from writing.
+    pub async fn status(
+        &self,
+        job: &TransferJob,
+        new: &TransferJobStatus,
+    ) -> Result<TransferJob, ApiError> {
+        let old = serde_json::to_value(job.status.clone().unwrap_or_default())?;
+        let patch = merge_patch::diff(&old, &serde_json::to_value(new)?);
+        let patch = observed(job, json!({ "status": patch }));
+        call(self.jobs.patch_status(
+            &job.name_any(),
+            &PatchParams::default(),
+            &Patch::Merge(patch),
+        ))
+        .await
+    }
+
+    /// Adds our finalizer.
+    ///
+    /// # Errors
+    /// As [`Self::status`].
+    pub async fn add_finalizer(&self, job: &TransferJob) -> Result<(), ApiError> {
+        let finalizers: Vec<_> = job
+            .finalizers()
+            .iter()
+            .map(String::as_str)
+            .chain([names::FINALIZER])
+            .collect();
+        self.metadata(job, json!({ "finalizers": finalizers }))
+            .await
+    }
+
+    /// Removes our finalizer: the job may go.
+    ///
+    /// # Errors
+    /// As [`Self::status`].
+    pub async fn remove_finalizer(&self, job: &TransferJob) -> Result<(), ApiError> {
+        let finalizers: Vec<_> = job
+            .finalizers()
+            .iter()
+            .filter(|name| *name != names::FINALIZER)
+            .collect();
+        self.metadata(job, json!({ "finalizers": finalizers }))
+            .await
+    }
+
+    /// Labels the job finished: it leaves the main watch.
+    ///
+    /// # Errors
+    /// As [`Self::status`].
+    pub async fn label_finished(&self, job: &TransferJob) -> Result<(), ApiError> {
+        self.metadata(job, json!({ "labels": { names::FINISHED_LABEL: "true" } }))
+            .await
+    }
+
+    /// Takes the finished label off a job, by name: it comes back into the main watch.
+    ///
+    /// # Errors
+    /// What keeps us from writing.
+    pub async fn unlabel_finished(&self, name: &str) -> Result<(), ApiError> {
+        let patch = json!({ "metadata": { "labels": { names::FINISHED_LABEL: null } } });
+        call(
+            self.jobs
+                .patch_metadata(name, &PatchParams::default(), &Patch::Merge(patch)),
+        )
+        .await
+        .map(drop)
+    }
+
+    /// Tells of a transition. A lost event is not repeated: the status says the same.
+    ///
+    /// # Errors
+    /// What keeps us from writing.
+    pub async fn event(&self, job: &TransferJob, notice: Notice) -> Result<(), ApiError> {
+        let mut note = notice.message;
+        note.truncate(note.floor_char_boundary(MAX_NOTE_BYTES));
+        let event = Event {
+            type_: if notice.warning {
+                EventType::Warning
+            } else {
+                EventType::Normal
+            },
+            reason: notice.reason,
+            note: Some(note),
+            action: "Transfer".to_owned(),
+            secondary: None,
+        };
+        call(self.recorder.publish(&event, &job.object_ref(&()))).await
+    }
+
+    /// Makes a pod. One that is there already is as good.
+    ///
+    /// # Errors
+    /// What keeps us from writing.
+    pub async fn create_pod(&self, pod: &Pod) -> Result<(), ApiError> {
+        match call(self.pods.create(&PostParams::default(), pod)).await {
+            Ok(_) | Err(ApiError::Conflict) => Ok(()),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Deletes the pod of that name and UID. One that is gone already is as good.
+    ///
+    /// # Errors
+    /// What keeps us from writing.
+    pub async fn delete_pod(&self, name: &str, uid: &str) -> Result<(), ApiError> {
+        let preconditions = Preconditions {
+            uid: Some(uid.to_owned()),
+            resource_version: None,
+        };
+        let parameters = DeleteParams::background().preconditions(preconditions);
+        match call(self.pods.delete(name, &parameters)).await {
+            Ok(_) | Err(ApiError::NotFound | ApiError::Conflict) => Ok(()),
+            Err(error) => Err(error),
+        }
+    }
+
+    async fn metadata(&self, job: &TransferJob, change: Value) -> Result<(), ApiError> {
+        let patch = observed(job, json!({ "metadata": change }));
+        call(self.jobs.patch_metadata(
+            &job.name_any(),
+            &PatchParams::default(),
+            &Patch::Merge(patch),
+        ))
+        .await
+        .map(drop)
+    }
+}
+
+/// Makes a patch valid only for the object as it was observed.
+fn observed(job: &TransferJob, mut patch: Value) -> Value {
+    let identity: BTreeMap<_, _> = [
+        ("uid", job.uid()),
+        ("resourceVersion", job.resource_version()),
+    ]
+    .into_iter()
+    .collect();
+    for (key, value) in identity {
+        patch["metadata"][key] = json!(value);
+    }
+    patch
+}
+
+async fn call<T>(request: impl Future<Output = kube::Result<T>>) -> Result<T, ApiError> {
+    match timeout(CALL_TIMEOUT, request).await {
+        Err(_) => Err(ApiError::Timeout),
+        Ok(Ok(reply)) => Ok(reply),
+        Ok(Err(kube::Error::Api(status))) if status.code == 409 => Err(ApiError::Conflict),
+        Ok(Err(kube::Error::Api(status))) if status.code == 404 => Err(ApiError::NotFound),
+        Ok(Err(error)) => Err(ApiError::Refused(Box::new(error))),
+    }
+}

@@ -1,0 +1,154 @@
+//! Removes what transfers leave in object storage.
+//!
+//! Only the controller aborts uploads and deletes objects, and only when no worker runs the job
+//! any more. Everything here can be repeated: what is gone already is as good.
+
+use aws_lc_rs::hmac;
+use kube::ResourceExt as _;
+use tracing::info;
+
+use crate::{
+    Class,
+    api::{
+        ConditionType, ReclaimPolicy, TransferJob, find_condition,
+        names::{self, Placement},
+    },
+    oci::{self, BucketName, ObjectName, ObjectStorage},
+};
+
+/// Object storage could not be cleaned up.
+#[derive(Debug, thiserror::Error)]
+#[error("cleaning up object storage failed: {0}")]
+pub struct CleanUpError(#[from] oci::Error);
+
+impl CleanUpError {
+    /// What a caller may do about it.
+    pub fn class(&self) -> Class {
+        self.0.class()
+    }
+}
+
+/// Removes what transfers leave in object storage.
+pub struct CleanUp {
+    /// Object storage.
+    pub storage: ObjectStorage,
+    /// The bucket of jobs that name none.
+    pub bucket: BucketName,
+    /// What the names of all objects begin with.
+    pub object_prefix: String,
+    /// The key under which users' ids go into objects' names.
+    pub object_name_key: hmac::Key,
+}
+
+/// Where a job's things are.
+struct Place {
+    bucket: BucketName,
+    placement: Placement,
+    uid: String,
+}
+
+impl CleanUp {
+    /// Removes what a finished job no longer needs: open uploads, and the links of attempts whose
+    /// outcome was not the last word.
+    ///
+    /// A first attempt that succeeded leaves nothing, and costs nothing here.
+    ///
+    /// # Errors
+    /// Object storage cannot be reached or refuses.
+    pub async fn leftovers(&self, job: &TransferJob) -> Result<(), CleanUpError> {
+        let status = job.status.clone().unwrap_or_default();
+        let succeeded = find_condition(&status.conditions, ConditionType::Complete).is_some();
+        if status.attempt == 0 || succeeded && status.attempt == 1 && status.upload.is_none() {
+            return Ok(());
+        }
+        let place = self.place(job)?;
+        self.abort_uploads(&place).await?;
+        let kept = succeeded.then(|| names::link_name(&place.uid, 1, status.attempt));
+        self.delete_links(&place, kept.as_deref()).await
+    }
+
+    /// Removes everything that must not outlive the job: uploads, links, and the object if the
+    /// reclaim policy says so or nobody was ever told of it.
+    ///
+    /// # Errors
+    /// Object storage cannot be reached or refuses.
+    pub async fn everything(&self, job: &TransferJob) -> Result<(), CleanUpError> {
+        let status = job.status.clone().unwrap_or_default();
+        if status.attempt == 0 {
+            return Ok(());
+        }
+        let place = self.place(job)?;
+        self.abort_uploads(&place).await?;
+        self.delete_links(&place, None).await?;
+        let complete = find_condition(&status.conditions, ConditionType::Complete).is_some();
+        if !complete || job.spec.reclaim_policy == ReclaimPolicy::Delete {
+            self.delete_objects(&place).await?;
+        }
+        Ok(())
+    }
+
+    fn place(&self, job: &TransferJob) -> Result<Place, CleanUpError> {
+        let bucket = job
+            .spec
+            .destination
+            .bucket
+            .as_deref()
+            .map(BucketName::new)
+            .transpose()?;
+        Ok(Place {
+            bucket: bucket.unwrap_or_else(|| self.bucket.clone()),
+            placement: names::placement(job, &self.object_prefix, &self.object_name_key),
+            uid: job.uid().unwrap_or_default(),
+        })
+    }
+
+    /// Found by the object's name, not by the status alone: the write of an upload's id may have
+    /// been lost.
+    async fn abort_uploads(&self, place: &Place) -> Result<(), CleanUpError> {
+        for found in self
+            .storage
+            .list_uploads(&place.bucket, place.placement.prefix())
+            .await?
+        {
+            if place.placement.holds(found.upload.object.as_str()) {
+                self.storage.abort_multipart_upload(&found.upload).await?;
+                info!("aborted an upload");
+            }
+        }
+        Ok(())
+    }
+
+    async fn delete_links(&self, place: &Place, kept: Option<&str>) -> Result<(), CleanUpError> {
+        for par in self
+            .storage
+            .list_pars(&place.bucket, place.placement.prefix())
+            .await?
+        {
+            if names::is_link_of(&par.name, &place.uid) && Some(par.name.as_str()) != kept {
+                self.storage.delete_par(&place.bucket, &par.id).await?;
+                info!("deleted a link");
+            }
+        }
+        Ok(())
+    }
+
+    /// An object is the job's only if its metadata says so.
+    async fn delete_objects(&self, place: &Place) -> Result<(), CleanUpError> {
+        for name in self
+            .storage
+            .list_objects(&place.bucket, place.placement.prefix())
+            .await?
+        {
+            if place.placement.holds(name.as_str()) && self.is_ours(place, &name).await? {
+                self.storage.delete_object(&place.bucket, &name).await?;
+                info!("deleted an object");
+            }
+        }
+        Ok(())
+    }
+
+    async fn is_ours(&self, place: &Place, name: &ObjectName) -> Result<bool, CleanUpError> {
+        let head = self.storage.head_object(&place.bucket, name).await?;
+        Ok(head.is_some_and(|head| head.metadata.get(names::OBJECT_UID_KEY) == Some(&place.uid)))
+    }
+}

@@ -1,0 +1,294 @@
+//! Worker pods: how they look, what is seen of them, and how they are made.
+
+use k8s_openapi::{
+    api::core::v1::{Pod, PodTemplateSpec},
+    apimachinery::pkg::apis::meta::v1::OwnerReference,
+};
+use kube::{ResourceExt as _, api::ObjectMeta};
+
+use crate::api::names;
+
+/// The template's volume that gets the slot's session.
+const SESSION_VOLUME: &str = "session";
+
+/// What is seen of the pod that an assignment names.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PodSight {
+    /// It is there, and its end has not been reported.
+    Alive,
+    /// Its containers have ended.
+    Ended(PodEnd),
+    /// It is not there any more.
+    Gone,
+}
+
+/// How a pod ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PodEnd {
+    /// The kernel killed it for its memory limit.
+    OutOfMemory,
+    /// The node or the scheduler threw it out.
+    Evicted,
+    /// Somebody deleted it.
+    Deleted,
+    /// It ended by itself, with that exit code.
+    Exited(i32),
+}
+
+/// How worker pods are made.
+#[derive(Clone, Debug)]
+pub struct PodFactory {
+    template: PodTemplateSpec,
+    template_hash: String,
+    name_prefix: String,
+    owner: Option<OwnerReference>,
+}
+
+/// A pod template that cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum TemplateError {
+    /// It is not a pod template in YAML.
+    #[error("is no pod template: {0}")]
+    Malformed(#[from] serde_saphyr::Error),
+    /// It lacks something.
+    #[error("lacks {0}")]
+    Lacks(&'static str),
+}
+
+/// Whether a pod is or was of that UID, alive or not.
+pub fn sight(pod: Option<&Pod>, uid: &str) -> PodSight {
+    match pod.filter(|pod| pod.uid().as_deref() == Some(uid)) {
+        None => PodSight::Gone,
+        Some(pod) => end(pod).map_or(PodSight::Alive, PodSight::Ended),
+    }
+}
+
+/// How a pod ended, once its containers have.
+pub fn end(pod: &Pod) -> Option<PodEnd> {
+    let status = pod.status.as_ref()?;
+    if !matches!(status.phase.as_deref(), Some("Succeeded" | "Failed")) {
+        return None;
+    }
+    let disrupted = status
+        .conditions
+        .iter()
+        .flatten()
+        .any(|c| c.type_ == "DisruptionTarget" && c.status == "True");
+    if disrupted
+        || matches!(
+            status.reason.as_deref(),
+            Some("Evicted" | "Preempting" | "NodeLost" | "Shutdown" | "Terminated")
+        )
+    {
+        return Some(PodEnd::Evicted);
+    }
+    if pod.metadata.deletion_timestamp.is_some() {
+        return Some(PodEnd::Deleted);
+    }
+    let ended = status
+        .container_statuses
+        .iter()
+        .flatten()
+        .find_map(|container| container.state.as_ref()?.terminated.as_ref());
+    Some(match ended {
+        Some(ended) if ended.reason.as_deref() == Some("OOMKilled") => PodEnd::OutOfMemory,
+        Some(ended) => PodEnd::Exited(ended.exit_code),
+        None => PodEnd::Evicted,
+    })
+}
+
+/// Whether its containers run, so that it can be given work.
+pub fn is_running(pod: &Pod) -> bool {
+    pod.metadata.deletion_timestamp.is_none()
+        && pod
+            .status
+            .as_ref()
+            .and_then(|status| status.phase.as_deref())
+            == Some("Running")
+}
+
+/// The slot a worker pod belongs to.
+pub fn slot(pod: &Pod) -> Option<i32> {
+    pod.labels().get(names::SLOT_LABEL)?.parse().ok()
+}
+
+impl PodFactory {
+    /// Reads the template, a `PodTemplateSpec` in YAML with a volume named `session`.
+    ///
+    /// # Errors
+    /// It is malformed, or lacks what is needed.
+    pub fn new(
+        yaml: &str,
+        name_prefix: String,
+        owner: Option<OwnerReference>,
+    ) -> Result<Self, TemplateError> {
+        let template: PodTemplateSpec = serde_saphyr::from_str(yaml)?;
+        let spec = template
+            .spec
+            .as_ref()
+            .ok_or(TemplateError::Lacks("a spec"))?;
+        if spec.containers.is_empty() {
+            return Err(TemplateError::Lacks("a container"));
+        }
+        if !spec
+            .volumes
+            .iter()
+            .flatten()
+            .any(|volume| volume.name == SESSION_VOLUME && volume.secret.is_some())
+        {
+            return Err(TemplateError::Lacks(
+                "a volume of a Secret with the name session",
+            ));
+        }
+        let digest = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, yaml.as_bytes());
+        let template_hash = digest.as_ref()[..8]
+            .iter()
+            .map(|byte| format!("{byte:02x}"))
+            .collect();
+        Ok(Self {
+            template,
+            template_hash,
+            name_prefix,
+            owner,
+        })
+    }
+
+    /// The pod of a slot.
+    pub fn build(&self, slot: i32) -> Pod {
+        let template_metadata = self.template.metadata.clone().unwrap_or_default();
+        let mut labels = template_metadata.labels.unwrap_or_default();
+        labels.insert(names::SLOT_LABEL.to_owned(), slot.to_string());
+        labels.insert(names::TEMPLATE_LABEL.to_owned(), self.template_hash.clone());
+        let mut spec = self.template.spec.clone().unwrap_or_default();
+        // A worker that ends is replaced by another pod, never started again under the same UID.
+        spec.restart_policy = Some("Never".to_owned());
+        for volume in spec
+            .volumes
+            .iter_mut()
+            .flatten()
+            .filter(|volume| volume.name == SESSION_VOLUME)
+        {
+            if let Some(secret) = &mut volume.secret {
+                secret.secret_name = Some(names::session_secret(&self.name_prefix, slot));
+            }
+        }
+        Pod {
+            metadata: ObjectMeta {
+                name: Some(self.pod_name(slot)),
+                labels: Some(labels),
+                annotations: template_metadata.annotations,
+                owner_references: self.owner.clone().map(|owner| vec![owner]),
+                ..ObjectMeta::default()
+            },
+            spec: Some(spec),
+            status: None,
+        }
+    }
+
+    /// The name of the pod of a slot.
+    pub fn pod_name(&self, slot: i32) -> String {
+        names::worker_pod(&self.name_prefix, slot)
+    }
+
+    /// Whether a pod was made from another template or for another image.
+    pub fn is_outdated(&self, pod: &Pod) -> bool {
+        pod.labels().get(names::TEMPLATE_LABEL) != Some(&self.template_hash)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    const TEMPLATE: &str = "
+metadata:
+  labels: {app.kubernetes.io/component: worker}
+spec:
+  containers: [{name: worker, image: telestream}]
+  volumes: [{name: session, secret: {secretName: replaced}}]
+";
+
+    fn pod(status: serde_json::Value) -> Pod {
+        serde_json::from_value(json!({"metadata": {"uid": "u"}, "status": status})).unwrap()
+    }
+
+    #[test]
+    fn a_slot_has_one_pod_name_and_its_own_session() {
+        let factory = PodFactory::new(TEMPLATE, "ts".into(), None).unwrap();
+        let pod = factory.build(2);
+        assert_eq!(
+            (pod.name_any(), slot(&pod)),
+            ("ts-worker-2".into(), Some(2))
+        );
+        assert!(!factory.is_outdated(&pod));
+        let spec = pod.spec.unwrap();
+        assert_eq!(spec.restart_policy.as_deref(), Some("Never"));
+        let secret = spec.volumes.unwrap()[0].secret.clone().unwrap();
+        assert_eq!(secret.secret_name.as_deref(), Some("ts-session-2"));
+    }
+
+    #[test]
+    fn another_template_makes_pods_outdated() {
+        let old = PodFactory::new(TEMPLATE, "ts".into(), None)
+            .unwrap()
+            .build(0);
+        let newer = PodFactory::new(
+            &TEMPLATE.replace("image: telestream", "image: newer"),
+            "ts".into(),
+            None,
+        )
+        .unwrap();
+        assert!(newer.is_outdated(&old));
+    }
+
+    #[test]
+    fn a_template_that_cannot_work_is_refused() {
+        for (yaml, error) in [
+            ("metadata: {}", "lacks a spec"),
+            ("spec: {containers: []}", "lacks a container"),
+            (
+                "spec: {containers: [{name: w}]}",
+                "lacks a volume of a Secret with the name session",
+            ),
+        ] {
+            assert_eq!(
+                PodFactory::new(yaml, "ts".into(), None)
+                    .unwrap_err()
+                    .to_string(),
+                error
+            );
+        }
+    }
+
+    #[test]
+    fn the_end_of_a_pod_is_told_from_its_status() {
+        let terminated = |reason: &str, code: i32| {
+            json!({"phase": "Failed", "containerStatuses": [{"name": "w", "image": "", "imageID": "", "ready": false,
+                "restartCount": 0, "state": {"terminated": {"exitCode": code, "reason": reason}}}]})
+        };
+        let disrupted = json!({"phase": "Failed", "conditions": [{"type": "DisruptionTarget", "status": "True"}]});
+        for (status, end) in [
+            (json!({"phase": "Pending"}), PodSight::Alive),
+            (json!({"phase": "Running"}), PodSight::Alive),
+            (
+                terminated("OOMKilled", 137),
+                PodSight::Ended(PodEnd::OutOfMemory),
+            ),
+            (terminated("Error", 2), PodSight::Ended(PodEnd::Exited(2))),
+            (
+                json!({"phase": "Failed", "reason": "Evicted"}),
+                PodSight::Ended(PodEnd::Evicted),
+            ),
+            (disrupted, PodSight::Ended(PodEnd::Evicted)),
+        ] {
+            assert_eq!(sight(Some(&pod(status.clone())), "u"), end, "{status}");
+        }
+        assert_eq!(
+            sight(Some(&pod(json!({"phase": "Running"}))), "another"),
+            PodSight::Gone
+        );
+        assert_eq!(sight(None, "u"), PodSight::Gone);
+    }
+}

@@ -1,0 +1,174 @@
+//! What can go wrong between us and Telegram.
+
+use std::time::Duration;
+
+use grammers_client::{InvocationError, sender::RpcError};
+
+use crate::Class;
+
+/// What can go wrong between us and Telegram.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The message is not there, or this identity may not see it.
+    #[error("the message is gone, or this identity cannot see it")]
+    MessageNotFound,
+    /// The message is there and holds no file.
+    #[error("the message holds no file")]
+    NoMedia,
+    /// The chat's id has no meaning.
+    #[error("{0} is not the id of a chat")]
+    InvalidChat(i64),
+    /// The message now holds another file than before.
+    #[error("the message was edited and now holds another file")]
+    MediaChanged,
+    /// A server asks to be left alone for a while.
+    #[error("Telegram asks to wait {} s", .0.as_secs())]
+    FloodWait(Duration),
+    /// Telegram no longer accepts the session.
+    #[error(
+        "Telegram no longer accepts the session ({name}): log in again with `telestream login`"
+    )]
+    SessionRefused {
+        /// Telegram's own word for it.
+        name: String,
+    },
+    /// The file is only on Telegram's CDN, which bots and we cannot read.
+    #[error("Telegram offers this file through its CDN only")]
+    CdnOnly,
+    /// A reply had another length than was asked for.
+    #[error("Telegram sent {got} bytes at offset {offset} instead of {expected}")]
+    WrongLength {
+        /// Where in the file.
+        offset: u64,
+        /// Bytes asked for.
+        expected: usize,
+        /// Bytes received.
+        got: usize,
+    },
+    /// A reply was none of those that the method has.
+    #[error("Telegram's answer to {0} makes no sense")]
+    UnexpectedReply(&'static str),
+    /// No answer in time.
+    #[error("Telegram did not answer within {} s", .0.as_secs())]
+    Timeout(Duration),
+    /// Telegram refused a request.
+    #[error("Telegram refused the request: {0}")]
+    Rpc(#[source] RpcError),
+    /// The connection failed.
+    #[error("the connection to Telegram failed: {0}")]
+    Connection(#[source] Box<InvocationError>),
+}
+
+impl Error {
+    /// What a caller may do about it.
+    pub fn class(&self) -> Class {
+        match self {
+            Self::MessageNotFound
+            | Self::NoMedia
+            | Self::InvalidChat(_)
+            | Self::MediaChanged
+            | Self::SessionRefused { .. }
+            | Self::CdnOnly => Class::Permanent,
+            Self::FloodWait(wait) => Class::After(*wait),
+            Self::Rpc(error) if (400..500).contains(&error.code) => Class::Permanent,
+            Self::WrongLength { .. }
+            | Self::UnexpectedReply(_)
+            | Self::Timeout(_)
+            | Self::Rpc(_)
+            | Self::Connection(_) => Class::Transient,
+        }
+    }
+
+    /// One CamelCase word for metrics, events and conditions.
+    pub fn reason(&self) -> &'static str {
+        match self {
+            Self::MessageNotFound => "MessageNotFound",
+            Self::NoMedia => "NoMedia",
+            Self::InvalidChat(_) => "InvalidChat",
+            Self::MediaChanged => "MediaChanged",
+            Self::FloodWait(_) => "TelegramFloodWait",
+            Self::SessionRefused { .. } => "SessionRefused",
+            Self::CdnOnly => "CdnOnly",
+            Self::WrongLength { .. } | Self::UnexpectedReply(_) => "TelegramMisbehaved",
+            Self::Timeout(_) => "TelegramTimeout",
+            Self::Rpc(_) => "TelegramRefused",
+            Self::Connection(_) => "TelegramUnavailable",
+        }
+    }
+}
+
+impl From<InvocationError> for Error {
+    fn from(error: InvocationError) -> Self {
+        match error {
+            InvocationError::Rpc(rpc) => Self::from(rpc),
+            other => Self::Connection(Box::new(other)),
+        }
+    }
+}
+
+impl From<RpcError> for Error {
+    fn from(error: RpcError) -> Self {
+        match (error.code, error.name.as_str()) {
+            (420, _) => Self::FloodWait(Duration::from_secs(u64::from(error.value.unwrap_or(1)))),
+            (401 | 406, _) => Self::SessionRefused { name: error.name },
+            (
+                400,
+                "CHANNEL_INVALID" | "CHANNEL_PRIVATE" | "MESSAGE_ID_INVALID" | "MSG_ID_INVALID"
+                | "PEER_ID_INVALID",
+            ) => Self::MessageNotFound,
+            _ => Self::Rpc(error),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use grammers_tl_types::types;
+
+    use super::*;
+
+    #[test]
+    fn telegrams_errors_are_told_apart_by_code_and_name() {
+        for (code, message, reason, class) in [
+            (
+                420,
+                "FLOOD_WAIT_31",
+                "TelegramFloodWait",
+                Class::After(Duration::from_secs(31)),
+            ),
+            (
+                420,
+                "FLOOD_PREMIUM_WAIT_3",
+                "TelegramFloodWait",
+                Class::After(Duration::from_secs(3)),
+            ),
+            (
+                401,
+                "AUTH_KEY_UNREGISTERED",
+                "SessionRefused",
+                Class::Permanent,
+            ),
+            (
+                406,
+                "AUTH_KEY_DUPLICATED",
+                "SessionRefused",
+                Class::Permanent,
+            ),
+            (400, "CHANNEL_PRIVATE", "MessageNotFound", Class::Permanent),
+            (400, "LOCATION_INVALID", "TelegramRefused", Class::Permanent),
+            (500, "RPC_CALL_FAIL", "TelegramRefused", Class::Transient),
+            (-503, "Timeout", "TelegramRefused", Class::Transient),
+        ] {
+            let rpc = RpcError::from(types::RpcError {
+                error_code: code,
+                error_message: message.into(),
+            });
+            let error = Error::from(rpc);
+            assert_eq!(
+                (error.reason(), error.class()),
+                (reason, class),
+                "{message}"
+            );
+        }
+    }
+}

@@ -1,0 +1,158 @@
+//! Ranged reads of one file.
+
+use std::{
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicI32, Ordering},
+    },
+    time::Duration,
+};
+
+use bytes::Bytes;
+use grammers_client::tl::{
+    enums::{InputFileLocation, upload::File},
+    functions::upload::GetFile,
+};
+use tokio::{sync::Mutex as AsyncMutex, time::sleep};
+use tracing::{debug, info};
+
+use super::{Error, MediaFile, MessageRef, Telegram};
+
+/// Bytes asked for at a time. It satisfies every rule of `upload.getFile`
+/// (<https://core.telegram.org/api/files>), and grammers cannot take a reply of 1 MiB.
+pub const CHUNK: u32 = 512 * 1024;
+
+/// Waits up to this long are waited out; longer ones end the attempt, which frees the slot.
+const LONGEST_WAIT: Duration = Duration::from_secs(30);
+
+/// How often one read is tried before its error counts.
+const TRIES: u32 = 5;
+
+/// The file of a message, open for reading.
+pub struct RemoteFile {
+    telegram: Arc<Telegram>,
+    message: MessageRef,
+    media: MediaFile,
+    data_centre: AtomicI32,
+    location: Mutex<InputFileLocation>,
+    /// Held while the message is fetched again, so that many failing reads fetch it once.
+    refresh: AsyncMutex<()>,
+}
+
+impl RemoteFile {
+    /// Opens the file that was found in a message.
+    pub fn open(telegram: Arc<Telegram>, message: MessageRef, media: MediaFile) -> Self {
+        Self {
+            data_centre: AtomicI32::new(media.data_centre),
+            location: Mutex::new(media.location.clone()),
+            refresh: AsyncMutex::new(()),
+            telegram,
+            message,
+            media,
+        }
+    }
+
+    /// Reads the chunk at `offset`, a multiple of [`CHUNK`]: [`CHUNK`] bytes, or what is left of
+    /// the file.
+    ///
+    /// Short flood waits, moved files, expired file references and lost connections are dealt with
+    /// here.
+    ///
+    /// # Errors
+    /// What remains after that.
+    pub async fn read(&self, offset: u64) -> Result<Bytes, Error> {
+        let expected = self.media.size.saturating_sub(offset).min(u64::from(CHUNK));
+        let expected = usize::try_from(expected).unwrap_or(usize::MAX);
+        let mut tries = 0;
+        loop {
+            let location = self.location();
+            let error = match self.read_once(&location, offset).await {
+                Ok(bytes) if bytes.len() == expected => return Ok(bytes),
+                Ok(bytes) => Error::WrongLength {
+                    offset,
+                    expected,
+                    got: bytes.len(),
+                },
+                Err(error) => error,
+            };
+            tries += 1;
+            if tries == TRIES {
+                return Err(error);
+            }
+            self.recover(error, &location, tries).await?;
+        }
+    }
+
+    async fn read_once(&self, location: &InputFileLocation, offset: u64) -> Result<Bytes, Error> {
+        let request = GetFile {
+            precise: false,
+            cdn_supported: false,
+            location: location.clone(),
+            offset: i64::try_from(offset).map_err(|_| Error::UnexpectedReply("getMessages"))?,
+            limit: CHUNK.cast_signed(),
+        };
+        match self
+            .telegram
+            .call(self.data_centre.load(Ordering::Relaxed), &request)
+            .await?
+        {
+            File::File(file) => Ok(Bytes::from(file.bytes)),
+            File::CdnRedirect(_) => Err(Error::CdnOnly),
+        }
+    }
+
+    /// Does what lets the next try succeed, or hands the error back.
+    async fn recover(
+        &self,
+        error: Error,
+        used: &InputFileLocation,
+        tries: u32,
+    ) -> Result<(), Error> {
+        match &error {
+            Error::FloodWait(wait) if *wait <= LONGEST_WAIT => {
+                info!(seconds = wait.as_secs(), "Telegram asks to wait");
+                sleep(*wait).await;
+            }
+            Error::Rpc(rpc) if rpc.name == "FILE_MIGRATE" => {
+                let data_centre = rpc.value.and_then(|dc| i32::try_from(dc).ok());
+                self.data_centre
+                    .store(data_centre.ok_or(error)?, Ordering::Relaxed);
+            }
+            Error::Rpc(rpc) if rpc.name.starts_with("FILE_REFERENCE_") => {
+                self.refresh(used).await?
+            }
+            Error::SessionRefused { name } if name == "AUTH_KEY_UNREGISTERED" => {
+                self.telegram
+                    .authorize(self.data_centre.load(Ordering::Relaxed))
+                    .await?;
+            }
+            _ if error.class() == crate::Class::Transient => {
+                debug!(%error, tries, "reading a chunk again");
+                sleep(Duration::from_millis(200 << tries)).await;
+            }
+            _ => return Err(error),
+        }
+        Ok(())
+    }
+
+    /// Fetches the message again for a new file reference, unless another read has done so.
+    async fn refresh(&self, used: &InputFileLocation) -> Result<(), Error> {
+        let _guard = self.refresh.lock().await;
+        if self.location() != *used {
+            return Ok(());
+        }
+        let media = self.telegram.locate(self.message).await?;
+        if media.content_id != self.media.content_id || media.size != self.media.size {
+            return Err(Error::MediaChanged);
+        }
+        *self.location.lock().unwrap_or_else(PoisonError::into_inner) = media.location;
+        Ok(())
+    }
+
+    fn location(&self) -> InputFileLocation {
+        self.location
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
+    }
+}

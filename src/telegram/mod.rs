@@ -1,0 +1,16 @@
+//! Telegram over MTProto: sessions, message lookup, and ranged reads of a message's file.
+//!
+//! Knows nothing of object storage or Kubernetes. It never logs in and never writes a session:
+//! `telestream login` does that, once.
+
+mod connection;
+mod error;
+mod file;
+mod locate;
+mod session;
+
+pub use connection::Telegram;
+pub use error::Error;
+pub use file::RemoteFile;
+pub use locate::{MediaFile, MessageRef};
+pub use session::{ApiId, ApiIdError, Identity, Session, SessionError};

@@ -1,0 +1,176 @@
+//! How far a transfer has come: counted where bytes flow, read where it is told.
+
+use std::{
+    sync::{
+        Mutex, OnceLock, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Instant,
+};
+
+/// The counters of one transfer.
+#[derive(Debug)]
+pub struct Meter {
+    started: Instant,
+    file: OnceLock<File>,
+    stored_before: AtomicU64,
+    moved: AtomicU64,
+    told: Mutex<Told>,
+}
+
+#[derive(Debug)]
+struct File {
+    name: String,
+    size: u64,
+}
+
+/// What was told last.
+#[derive(Clone, Copy, Debug)]
+struct Told {
+    at: Instant,
+    bytes: u64,
+}
+
+/// A reading of the meter.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Reading {
+    /// The file's name.
+    pub name: String,
+    /// Its size in bytes.
+    pub size: u64,
+    /// Bytes stored, earlier attempts included.
+    pub bytes: u64,
+    /// Bytes per second in this attempt.
+    pub rate: u64,
+}
+
+impl Meter {
+    /// A meter that starts now.
+    pub fn start() -> Self {
+        let now = Instant::now();
+        Self {
+            started: now,
+            file: OnceLock::new(),
+            stored_before: AtomicU64::new(0),
+            moved: AtomicU64::new(0),
+            told: Mutex::new(Told { at: now, bytes: 0 }),
+        }
+    }
+
+    /// The file is known. Only the first call counts.
+    pub fn found(&self, name: String, size: u64) {
+        self.file.get_or_init(|| File { name, size });
+    }
+
+    /// So many bytes need not be moved: an earlier attempt stored them.
+    pub fn resumed(&self, bytes: u64) {
+        self.stored_before.store(bytes, Ordering::Relaxed);
+    }
+
+    /// So many more bytes were moved.
+    pub fn moved(&self, bytes: u64) {
+        self.moved.fetch_add(bytes, Ordering::Relaxed);
+    }
+
+    /// The state now, once the file is known.
+    pub fn read(&self) -> Option<Reading> {
+        let file = self.file.get()?;
+        let moved = self.moved.load(Ordering::Relaxed);
+        let millis = u64::try_from(self.started.elapsed().as_millis())
+            .unwrap_or(u64::MAX)
+            .max(1);
+        Some(Reading {
+            name: file.name.clone(),
+            size: file.size,
+            bytes: (self.stored_before.load(Ordering::Relaxed) + moved).min(file.size),
+            rate: moved.saturating_mul(1_000) / millis,
+        })
+    }
+
+    /// A reading that is worth telling: a tenth of the file, or 30 s, after the last one.
+    pub fn read_if_due(&self) -> Option<Reading> {
+        let reading = self.read()?;
+        let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
+        let step = reading.size.div_ceil(10).max(1);
+        let due = reading.bytes >= told.bytes + step || told.at.elapsed().as_secs() >= 30;
+        due.then(|| {
+            *told = Told {
+                at: Instant::now(),
+                bytes: reading.bytes,
+            };
+            reading
+        })
+    }
+}
+
+/// Bytes for people: `300.0 MiB`.
+pub fn human_bytes(bytes: u64) -> String {
+    let mut value = bytes;
+    let mut rest = 0;
+    for unit in ["B", "KiB", "MiB", "GiB", "TiB"] {
+        if value < 1024 || unit == "TiB" {
+            return if unit == "B" {
+                format!("{value} B")
+            } else {
+                format!("{value}.{} {unit}", rest * 10 / 1024)
+            };
+        }
+        rest = value % 1024;
+        value /= 1024;
+    }
+    unreachable!("the last unit takes any value")
+}
+
+/// `bytes` of `total` in whole percent, 100 only at the end.
+pub fn percent(bytes: u64, total: u64) -> u64 {
+    if bytes >= total {
+        100
+    } else {
+        bytes.saturating_mul(100) / total
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn bytes_are_told_as_people_say_them() {
+        for (bytes, text) in [
+            (0, "0 B"),
+            (1_023, "1023 B"),
+            (1_024, "1.0 KiB"),
+            (314_572_800, "300.0 MiB"),
+            (1_610_612_735, "1.4 GiB"),
+            (u64::MAX, "16777215.9 TiB"),
+        ] {
+            assert_eq!(human_bytes(bytes), text);
+        }
+    }
+
+    #[test]
+    fn a_hundred_percent_is_the_end_and_nothing_less() {
+        assert_eq!(
+            [
+                percent(0, 3),
+                percent(999, 1_000),
+                percent(3, 3),
+                percent(0, 0)
+            ],
+            [0, 99, 100, 100]
+        );
+    }
+
+    #[test]
+    fn each_tenth_is_told_once_and_what_was_stored_before_counts() {
+        let meter = Meter::start();
+        assert_eq!(meter.read_if_due(), None, "nothing is known of the file");
+        meter.found("a".into(), 1_000);
+        meter.resumed(500);
+        assert_eq!(meter.read_if_due().map(|reading| reading.bytes), Some(500));
+        meter.moved(99);
+        assert_eq!(meter.read_if_due(), None);
+        meter.moved(1);
+        assert_eq!(meter.read_if_due().map(|reading| reading.bytes), Some(600));
+    }
+}

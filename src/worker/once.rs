@@ -1,0 +1,110 @@
+//! `telestream transfer`: one transfer here, without a cluster.
+
+use std::{convert::Infallible, io::IsTerminal as _, sync::Arc, time::Duration};
+
+use indicatif::{ProgressBar, ProgressStyle};
+use jiff::Timestamp;
+use serde::Serialize;
+use tokio::time::sleep;
+use tokio_util::sync::CancellationToken;
+
+use super::{
+    meter::Meter,
+    transfer::{Engine, History, Journal, Order, TransferError},
+};
+use crate::{
+    api::{self, names},
+    oci::BucketName,
+    telegram::MessageRef,
+};
+
+/// How often the bar is drawn.
+const DRAW_INTERVAL: Duration = Duration::from_millis(100);
+
+/// What is to be moved, as the flags say it.
+#[derive(Clone, Debug)]
+pub struct TransferRequest {
+    /// The message that holds the file.
+    pub message: MessageRef,
+    /// A name that replaces the file's own.
+    pub file_name: Option<String>,
+    /// The bucket.
+    pub bucket: BucketName,
+    /// The object's whole name, or the folder that its file's name is put into.
+    pub placement: names::Placement,
+    /// How long the link lives.
+    pub link_ttl: Duration,
+}
+
+/// What a transfer ended with, for machines.
+#[derive(Clone, Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct TransferReport {
+    /// The whole object.
+    pub object: api::StoredObject,
+    /// Its link.
+    pub link: api::Link,
+}
+
+/// Moves one file, showing progress if standard error is a terminal.
+///
+/// # Errors
+/// What ended the transfer. An upload that it began stays; running it again begins another.
+pub async fn transfer_once(
+    engine: &Engine,
+    request: TransferRequest,
+    stop: &CancellationToken,
+) -> Result<TransferReport, TransferError> {
+    // There is no job to be told from: the moment and the message make a name of their own.
+    let owner = format!(
+        "{}-{}-{}",
+        request.message.chat_id,
+        request.message.message_id,
+        Timestamp::now().as_millisecond()
+    );
+    let order = Order {
+        message: request.message,
+        file_name: request.file_name,
+        bucket: request.bucket,
+        placement: request.placement,
+        storage_tier: None,
+        link_ttl: request.link_ttl,
+        link_name: names::link_name(&owner, 1, 1),
+        owner,
+        history: History::None,
+    };
+    let meter = Arc::new(Meter::start());
+    let delivery = tokio::select! {
+        result = engine.run(&order, &Forgetful, &meter, stop) => result?,
+        never = draw(&meter) => match never {},
+    };
+    Ok(TransferReport {
+        object: delivery.object,
+        link: delivery.link,
+    })
+}
+
+/// There is no later attempt to write anything down for.
+struct Forgetful;
+
+impl Journal for Forgetful {
+    async fn upload_begun(&self, _: &api::Upload) {}
+}
+
+async fn draw(meter: &Meter) -> Infallible {
+    if !std::io::stderr().is_terminal() {
+        return std::future::pending().await;
+    }
+    let style = "{wide_bar} {percent}%  {binary_bytes} of {binary_total_bytes}  {binary_bytes_per_sec}  {eta} left";
+    let bar = ProgressBar::no_length();
+    bar.set_style(
+        ProgressStyle::with_template(style).unwrap_or_else(|_| ProgressStyle::default_bar()),
+    );
+    loop {
+        if let Some(reading) = meter.read() {
+            bar.set_length(reading.size);
+            bar.set_position(reading.bytes);
+        }
+        sleep(DRAW_INTERVAL).await;
+    }
+}

@@ -1,0 +1,190 @@
+//! The worker pod's loop: next assignment, transfer, outcome.
+
+use std::{sync::Arc, time::Duration};
+
+use aws_lc_rs::hmac;
+use kube::{Client, ResourceExt as _};
+use tokio::time::sleep;
+use tokio_util::sync::CancellationToken;
+use tracing::{Instrument as _, info, info_span, warn};
+
+use super::{
+    assignments::{Assignments, StopCause, Task},
+    meter::Meter,
+    report::Reporter,
+    transfer::{Delivery, Engine, History, Order, TransferError},
+};
+use crate::{
+    Class,
+    api::{OutcomeResult, StorageTier, TransferJob, names},
+    oci::{self, BucketName, ObjectStorage},
+    telegram::{self, ApiId, MessageRef, Session, Telegram},
+};
+
+/// The first wait after Telegram could not be reached; it doubles up to a minute.
+const CONNECT_BACKOFF: Duration = Duration::from_secs(1);
+
+/// What a worker pod runs with.
+pub struct WorkerSettings {
+    /// The pod's namespace.
+    pub namespace: String,
+    /// The pod's UID.
+    pub pod_uid: String,
+    /// The session of its slot.
+    pub session: Session,
+    /// The application's id.
+    pub api_id: ApiId,
+    /// Object Storage.
+    pub storage: ObjectStorage,
+    /// The bucket of jobs that name none.
+    pub bucket: BucketName,
+    /// What the names of all objects begin with.
+    pub object_prefix: String,
+    /// The key under which users' ids go into objects' names.
+    pub object_name_key: hmac::Key,
+}
+
+/// Why the worker cannot go on.
+#[derive(Debug, thiserror::Error)]
+pub enum RunError {
+    /// Telegram does not accept the session, for good.
+    #[error(transparent)]
+    Telegram(#[from] telegram::Error),
+    /// The bucket cannot be used as the job names it.
+    #[error(transparent)]
+    Storage(#[from] oci::Error),
+}
+
+/// Serves assignments until `stop`.
+///
+/// # Errors
+/// Telegram does not accept the session.
+pub async fn run(
+    settings: WorkerSettings,
+    client: Client,
+    stop: CancellationToken,
+) -> Result<(), RunError> {
+    let connected = tokio::select! {
+        () = stop.cancelled() => return Ok(()),
+        connected = connect(&settings) => connected?,
+    };
+    let engine = Engine {
+        telegram: connected,
+        storage: settings.storage.clone(),
+    };
+    let mut assignments = Assignments::watch(
+        client.clone(),
+        &settings.namespace,
+        settings.pod_uid.clone(),
+    );
+    info!("ready for work");
+    loop {
+        let task = tokio::select! {
+            () = stop.cancelled() => return Ok(()),
+            task = assignments.next() => task,
+        };
+        let span = info_span!(
+            "transfer",
+            job = task.job.name_any(),
+            attempt = task.assignment.attempt
+        );
+        serve(&settings, &client, &engine, &mut assignments, &task, &stop)
+            .instrument(span)
+            .await;
+    }
+}
+
+async fn connect(settings: &WorkerSettings) -> Result<Arc<Telegram>, telegram::Error> {
+    let mut wait = CONNECT_BACKOFF;
+    loop {
+        match Telegram::connect(settings.session.clone(), settings.api_id).await {
+            Err(error) if error.class() == Class::Permanent => return Err(error),
+            Err(error) => {
+                warn!(%error, "Telegram cannot be reached; trying again");
+                sleep(wait).await;
+                wait = (wait * 2).min(Duration::from_secs(60));
+            }
+            connected => return connected,
+        }
+    }
+}
+
+/// How a task came to its end.
+enum End {
+    Finished(Result<Delivery, TransferError>),
+    Told(StopCause),
+}
+
+/// Runs one task to its outcome.
+async fn serve(
+    settings: &WorkerSettings,
+    client: &Client,
+    engine: &Engine,
+    assignments: &mut Assignments,
+    task: &Task,
+    stop: &CancellationToken,
+) {
+    info!("begins");
+    let reporter = Reporter::new(client.clone(), &settings.namespace, task);
+    let meter = Arc::new(Meter::start());
+    let work = async {
+        let order = order(settings, &task.job, task.assignment.attempt)?;
+        engine.run(&order, &reporter, &meter, stop).await
+    };
+    let end = tokio::select! {
+        biased;
+        cause = assignments.stop_cause(task) => End::Told(cause),
+        result = work => End::Finished(result),
+        never = reporter.follow(&meter) => match never {},
+    };
+    match end {
+        End::Finished(result) => {
+            if let Err(error) = &result {
+                warn!(%error, reason = error.reason(), "failed");
+            }
+            reporter
+                .finish(&meter, reporter.outcome(&result), result.as_ref().ok())
+                .await;
+        }
+        End::Told(StopCause::Asked(why)) => {
+            info!(why, "stopped");
+            let outcome = reporter.ended(OutcomeResult::Stopped, "Stopped", why.to_owned());
+            reporter.finish(&meter, outcome, None).await;
+        }
+        End::Told(StopCause::Lost) => warn!("no longer ours; dropped"),
+    }
+}
+
+/// What the job asks for, with what it leaves out filled in.
+fn order(settings: &WorkerSettings, job: &TransferJob, attempt: i32) -> Result<Order, oci::Error> {
+    let spec = &job.spec;
+    let bucket = spec
+        .destination
+        .bucket
+        .as_deref()
+        .map(BucketName::new)
+        .transpose()?;
+    let owner = job.uid().unwrap_or_default();
+    let upload = job.status.as_ref().and_then(|status| status.upload.clone());
+    Ok(Order {
+        message: MessageRef {
+            chat_id: spec.source.chat_id,
+            message_id: spec.source.message_id,
+        },
+        file_name: spec.source.file_name.clone(),
+        bucket: bucket.unwrap_or_else(|| settings.bucket.clone()),
+        placement: names::placement(job, &settings.object_prefix, &settings.object_name_key),
+        storage_tier: spec.destination.storage_tier.map(|tier| match tier {
+            StorageTier::Standard => oci::StorageTier::Standard,
+            StorageTier::InfrequentAccess => oci::StorageTier::InfrequentAccess,
+        }),
+        link_ttl: spec.link.ttl.get(),
+        link_name: names::link_name(&owner, 1, attempt),
+        owner,
+        history: if attempt > 1 {
+            History::Attempted(upload)
+        } else {
+            History::None
+        },
+    })
+}

@@ -1,0 +1,136 @@
+//! What the tests of this folder share: a real control plane or node, started by `dev/cluster`.
+
+#![allow(dead_code, reason = "each test uses a part of it")]
+
+use std::{
+    net::Ipv4Addr,
+    path::{Path, PathBuf},
+    process::Command,
+};
+
+use kube::{
+    Client, Config,
+    config::{KubeConfigOptions, Kubeconfig},
+};
+
+/// The repository.
+pub fn root() -> PathBuf {
+    PathBuf::from(env!("CARGO_MANIFEST_DIR"))
+}
+
+/// Runs a script of `dev/`, and returns what it printed.
+///
+/// # Panics
+/// It fails: the test cannot go on, and what the script said is shown.
+pub fn dev(script: &str, arguments: &[&str]) -> String {
+    let output = Command::new(root().join("dev").join(script))
+        .args(arguments)
+        .output()
+        .unwrap_or_else(|error| panic!("dev/{script} cannot be run: {error}"));
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(
+        output.status.success(),
+        "dev/{script} {arguments:?} failed:\n{said}"
+    );
+    String::from_utf8(output.stdout).expect("scripts print UTF-8")
+}
+
+/// etcd, kube-apiserver and kube-controller-manager of a test's own; gone when dropped.
+pub struct ControlPlane {
+    name: String,
+    kubeconfig: PathBuf,
+}
+
+impl ControlPlane {
+    /// Starts one. `name` tells the tests of one process apart.
+    pub fn start(name: &str) -> Self {
+        let name = format!("{name}-{}", std::process::id());
+        dev("cluster", &["up", "--name", &name, "--control-plane"]);
+        let env = dev("cluster", &["env", "--name", &name]);
+        let kubeconfig = env
+            .lines()
+            .find_map(|line| line.strip_prefix("KUBECONFIG="));
+        let kubeconfig = kubeconfig
+            .expect("the cluster's environment names its kubeconfig")
+            .into();
+        Self { name, kubeconfig }
+    }
+
+    /// A client with all rights.
+    pub async fn client(&self) -> Client {
+        client(&self.kubeconfig).await
+    }
+}
+
+async fn client(kubeconfig: &Path) -> Client {
+    let kubeconfig = Kubeconfig::read_from(kubeconfig).expect("dev/cluster wrote a kubeconfig");
+    let config = Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default()).await;
+    Client::try_from(config.expect("the kubeconfig is whole")).expect("the kubeconfig gives a client")
+}
+
+impl Drop for ControlPlane {
+    fn drop(&mut self) {
+        dev("cluster", &["down", "--name", &self.name]);
+    }
+}
+
+/// A node with the product's image, and an address by which its pods reach this process.
+pub struct Node {
+    name: String,
+    /// Where the API server is told from.
+    pub kubeconfig: PathBuf,
+    /// An address of this machine that pods reach.
+    pub host_address: Ipv4Addr,
+    /// The image of the product, as the node knows it.
+    pub image: String,
+    path: String,
+}
+
+impl Node {
+    /// Starts one and gives it the image, which is built if need be.
+    pub fn start(name: &str) -> Self {
+        let name = format!("{name}-{}", std::process::id());
+        let image = dev("image", &[]).trim().to_owned();
+        dev("cluster", &["up", "--name", &name]);
+        let archive = root().join("target/image/telestream.tar");
+        dev("cluster", &["load", "--name", &name, archive.to_str().expect("a path in UTF-8")]);
+        let env = dev("cluster", &["env", "--name", &name]);
+        let value = |key: &str| {
+            let found = env.lines().find_map(|line| line.strip_prefix(key));
+            found.unwrap_or_else(|| panic!("the cluster's environment lacks {key}")).to_owned()
+        };
+        let own_path = std::env::var("PATH").unwrap_or_default();
+        Self {
+            kubeconfig: value("KUBECONFIG=").into(),
+            host_address: value("HOST_ADDRESS=").parse().expect("an address"),
+            path: value("PATH=").replace("$PATH", &own_path),
+            image,
+            name,
+        }
+    }
+
+    /// A client with all rights.
+    pub async fn client(&self) -> Client {
+        client(&self.kubeconfig).await
+    }
+
+    /// Runs `helm` or `kubectl` against it, and returns what it printed.
+    pub fn run(&self, program: &str, arguments: &[&str]) -> String {
+        let output = Command::new("env")
+            .arg(format!("PATH={}", self.path))
+            .arg(program)
+            .args(arguments)
+            .env("KUBECONFIG", &self.kubeconfig)
+            .output()
+            .unwrap_or_else(|error| panic!("{program} cannot be run: {error}"));
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success(), "{program} {arguments:?} failed:\n{said}");
+        String::from_utf8(output.stdout).expect("it prints UTF-8")
+    }
+}
+
+impl Drop for Node {
+    fn drop(&mut self) {
+        dev("cluster", &["down", "--name", &self.name]);
+    }
+}
