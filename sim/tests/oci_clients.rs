@@ -150,6 +150,11 @@ async fn the_sdk_lists_commits_and_aborts_uploads() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn the_sdk_commits_one_of_two_racing_uploads() {
+    passes("racing_commits").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn the_sdk_makes_links_that_anyone_can_read() {
     passes("links").await;
 }

@@ -142,14 +142,15 @@ impl Service {
         )
         .expect("a signature");
         let names: Vec<&str> = lines.iter().map(|(name, _)| name.as_str()).collect();
-        let sent: String = message
+        let sent: Vec<&str> = message
             .iter()
             .filter(|line| !line.starts_with('('))
-            .map(|line| format!("{line}\r\n"))
+            .map(String::as_str)
             .collect();
         format!(
-            "{sent}authorization: Signature version=\"1\",keyId=\"{}/{}/{}\",\
+            "{}\r\nauthorization: Signature version=\"1\",keyId=\"{}/{}/{}\",\
              algorithm=\"rsa-sha256\",headers=\"{}\",signature=\"{}\"\r\n",
+            sent.join("\r\n"),
             self.config.tenancy,
             self.config.user,
             self.config.fingerprint,
@@ -239,6 +240,11 @@ impl Answer {
     }
 
     #[track_caller]
+    fn is_code(&self, code: &str) {
+        assert_eq!(self.refusal().1, code, "{self:?}");
+    }
+
+    #[track_caller]
     fn is(&self, status: u16, code: &str) {
         assert_eq!(self.refusal(), (status, code.to_owned()), "{self:?}");
         assert!(self.header("opc-request-id").is_some(), "{self:?}");
@@ -317,11 +323,11 @@ async fn chunked_bodies_are_refused() {
 #[tokio::test]
 async fn a_body_cut_short_leaves_nothing() {
     let (dir, service) = service().await;
-    let head = service.signed("PUT", &service.path("o/", "a"), "", &[0; 100_000]);
+    let head = service.signed("PUT", &service.path("o/", "a"), "", &vec![0; 100_000]);
     let mut stream = TcpStream::connect(&service.address)
         .await
         .expect("it listens");
-    let half = [head.as_bytes(), &[0; 50_000]].concat();
+    let half = [head.as_bytes(), &vec![0; 50_000]].concat();
     stream.write_all(&half).await.expect("it reads");
     until("the body is on its way", || files(dir.path()) == 1).await;
     drop(stream);
@@ -336,7 +342,7 @@ async fn what_is_replaced_or_removed_leaves_the_disk() {
     let path = service.path("o/", "a");
     service.call("PUT", &path, b"first").await;
     service.call("PUT", &path, b"second").await;
-    assert_eq!(files(dir.path()), 1);
+    until("1 files are left", || files(dir.path()) == 1).await;
     let upload = service
         .post(&service.path("u", ""), &json!({"object": "b"}))
         .await
@@ -345,7 +351,7 @@ async fn what_is_replaced_or_removed_leaves_the_disk() {
     let part = service.path("u/", &format!("b?uploadId={id}&uploadPartNum=1"));
     service.call("PUT", &part, b"part").await;
     service.call("PUT", &part, b"again").await;
-    assert_eq!(files(dir.path()), 2);
+    until("2 files are left", || files(dir.path()) == 2).await;
     let aborted = service
         .call(
             "DELETE",
@@ -354,9 +360,9 @@ async fn what_is_replaced_or_removed_leaves_the_disk() {
         )
         .await;
     assert_eq!(aborted.status, 204);
-    assert_eq!(files(dir.path()), 1);
+    until("1 files are left", || files(dir.path()) == 1).await;
     assert_eq!(service.call("DELETE", &path, b"").await.status, 204);
-    assert_eq!(files(dir.path()), 0);
+    until("0 files are left", || files(dir.path()) == 0).await;
     service.stop().await;
 }
 
@@ -680,5 +686,107 @@ async fn a_minimum_part_size_spares_the_last_part() {
         let committed = service.post(&path, &json!({"partsToCommit": chosen})).await;
         assert_eq!(committed.status, expected, "{committed:?}");
     }
+    service.stop().await;
+}
+
+#[tokio::test]
+async fn the_admin_api_shows_and_arranges() {
+    let dir = tempfile::tempdir().expect("a temporary folder");
+    let storage = ObjectStorage::open(dir.path(), Options::default()).expect("a new service");
+    let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+    let address = listener.local_addr().expect("an address").to_string();
+    storage.set_public_url(format!("http://{address}/"));
+    let router = axum::Router::new()
+        .nest("/oci", storage.admin_router())
+        .merge(storage.router());
+    let serving = tokio::spawn(axum::serve(listener, router).into_future());
+    let service = Service {
+        config: storage.client_config(),
+        storage,
+        address,
+        stop: oneshot::channel().0,
+        serving: tokio::spawn(async { Ok(()) }),
+    };
+    let send = async |method: &str, path: &str, body: &str| {
+        let request = format!(
+            "{method} /oci/{path} HTTP/1.1\r\nhost: admin\r\nconnection: close\r\n\
+             content-type: application/json\r\ncontent-length: {}\r\n\r\n{body}",
+            body.len()
+        );
+        service.send(request.as_bytes()).await.expect("an answer")
+    };
+    let config = send("GET", "config", "").await.json();
+    assert_eq!(config["endpoint"], format!("http://{}", service.address));
+    assert!(
+        config["privateKey"]
+            .as_str()
+            .expect("PEM")
+            .contains("BEGIN PRIVATE KEY")
+    );
+    assert_eq!(
+        send("POST", "buckets", r#"{"name":"more"}"#).await.status,
+        201
+    );
+    send("POST", "buckets", r#"{"name":"more"}"#)
+        .await
+        .is_code("BucketAlreadyExists");
+    send("POST", "buckets", r#"{"name":"a/b"}"#)
+        .await
+        .is_code("InvalidParameter");
+    let path = format!("/n/{}/b/more/o/a", service.config.namespace);
+    assert_eq!(service.call("PUT", &path, b"123456789").await.status, 200);
+    let objects = send("GET", "objects", "").await.json();
+    assert_eq!(
+        (&objects[0]["bucket"], &objects[0]["crc32c"]),
+        (&json!("more"), &json!("4waSgw=="))
+    );
+    let (link, id) = service.link("ObjectRead", Some("a"), None).await;
+    let pars = send("GET", "pars", "").await.json();
+    assert_eq!(pars[0]["id"], id);
+    assert!(
+        !pars
+            .to_string()
+            .contains(link.split('/').nth(2).expect("a token"))
+    );
+    let expire = json!({ "id": id }).to_string();
+    assert_eq!(send("POST", "pars/expire", &expire).await.status, 204);
+    let fault = r#"{"effect":{"refuse":{"status":503,"code":"ServiceUnavailable"}}}"#;
+    assert_eq!(send("POST", "faults", fault).await.status, 201);
+    service
+        .call("GET", &path, b"")
+        .await
+        .is(503, "ServiceUnavailable");
+    assert_eq!(send("DELETE", "faults", "").await.status, 204);
+    assert_eq!(send("GET", "faults", "").await.json(), json!([]));
+    assert_eq!(
+        send("PUT", "permissions/withheld", r#"["OBJECT_READ"]"#)
+            .await
+            .status,
+        204
+    );
+    service
+        .call("GET", &path, b"")
+        .await
+        .is(404, "BucketNotFound");
+    assert_eq!(send("GET", "uploads", "").await.json(), json!([]));
+    let rate = r#"{"bytesPerSecond":1000}"#;
+    assert_eq!(send("PUT", "connection-rate", rate).await.status, 204);
+    serving.abort();
+}
+
+#[tokio::test]
+async fn connections_are_paced() {
+    let (_dir, service) = service().await;
+    service.storage.set_connection_rate(Some(1_000_000));
+    let body = vec![7; 500_000];
+    let start = std::time::Instant::now();
+    let put = service.call("PUT", &service.path("o/", "a"), &body).await;
+    assert_eq!(put.status, 200);
+    // What arrives last is not waited for: a rate can only be undershot.
+    assert!(
+        start.elapsed() > Duration::from_millis(100),
+        "{:?}",
+        start.elapsed()
+    );
     service.stop().await;
 }

@@ -66,9 +66,10 @@ async fn expire_par(
     State(storage): State<ObjectStorage>,
     Json(par): Json<ParId>,
 ) -> Result<StatusCode, ApiError> {
-    match storage.expire_par(&par.id) {
-        true => Ok(StatusCode::NO_CONTENT),
-        false => Err(ApiError::par_not_found(&par.id)),
+    if storage.expire_par(&par.id) {
+        Ok(StatusCode::NO_CONTENT)
+    } else {
+        Err(ApiError::par_not_found(&par.id))
     }
 }
 

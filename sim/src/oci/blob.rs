@@ -21,11 +21,12 @@ use tokio_util::io::ReaderStream;
 
 use super::checksum::{Algorithm, Digests, Hasher};
 use super::error::ApiError;
+use super::md5_lanes::Md5Lanes;
 use super::names;
 use super::request::BODY_TIMEOUT;
 
 /// Frames of a body that may wait for the disk; hyper's frames have at most about 400 KiB.
-const FRAMES_WAITING: usize = 4;
+const FRAMES_WAITING: usize = 2;
 /// How much of a file is read at once.
 const READ_SIZE: usize = 256 << 10;
 
@@ -33,6 +34,7 @@ const READ_SIZE: usize = 256 << 10;
 #[derive(Clone, Debug)]
 pub(super) struct Blobs {
     dir: Arc<Path>,
+    lanes: Arc<Md5Lanes>,
 }
 
 /// One data file that the tables refer to.
@@ -111,7 +113,10 @@ fn remove(path: &Path) {
 impl Blobs {
     pub(super) fn open(dir: &Path) -> io::Result<Self> {
         fs::create_dir_all(dir)?;
-        Ok(Self { dir: dir.into() })
+        Ok(Self {
+            dir: dir.into(),
+            lanes: Arc::new(Md5Lanes::start()?),
+        })
     }
 
     /// Has the file of `extent` removed once nobody reads it any more.
@@ -152,7 +157,8 @@ impl Blobs {
         let (frames, arriving) = mpsc::channel(FRAMES_WAITING);
         let target = File::create_new(&file.path).map_err(|error| ApiError::internal(&error))?;
         // Ends by itself when `frames` is dropped, also if this future is.
-        let writer = task::spawn_blocking(move || write(&target, arriving, chosen));
+        let hasher = Hasher::new(chosen, self.lanes.body());
+        let writer = task::spawn_blocking(move || write(&target, arriving, hasher));
         let forwarded = forward(body, length, &frames).await;
         drop(frames);
         let digests = writer
@@ -223,12 +229,11 @@ async fn forward(body: Body, length: u64, frames: &mpsc::Sender<Bytes>) -> Resul
 fn write(
     mut file: &File,
     mut arriving: mpsc::Receiver<Bytes>,
-    chosen: Option<Algorithm>,
+    mut hasher: Hasher,
 ) -> io::Result<Digests> {
-    let mut hasher = Hasher::new(chosen);
     while let Some(frame) = arriving.blocking_recv() {
         file.write_all(&frame)?;
-        hasher.update(&frame);
+        hasher.update(frame);
     }
     Ok(hasher.finish())
 }

@@ -2,6 +2,7 @@
 //! those of parts make those of an object; and the comparison with what the client claims.
 
 use aws_lc_rs::digest;
+use axum::body::Bytes;
 use axum::http::HeaderMap;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -10,6 +11,7 @@ use md5::{Digest as _, Md5};
 use serde::{Deserialize, Serialize};
 
 use super::error::ApiError;
+use super::md5_lanes::BodyMd5;
 
 /// The checksum a client may choose in addition to MD5 (`opc-checksum-algorithm`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -81,33 +83,33 @@ pub(super) struct Checksum {
     pub(super) value: String,
 }
 
-/// Computes the digests of a body while it passes.
+/// Computes the digests of a body while it passes. Blocks.
 pub(super) struct Hasher {
-    md5: Md5,
+    md5: BodyMd5,
     crc32c: crc_fast::Digest,
     sha: Option<digest::Context>,
 }
 
 impl Hasher {
-    pub(super) fn new(chosen: Option<Algorithm>) -> Self {
+    pub(super) fn new(chosen: Option<Algorithm>, md5: BodyMd5) -> Self {
         Self {
-            md5: Md5::new(),
+            md5,
             crc32c: crc_fast::Digest::new(Crc32Iscsi),
             sha: chosen.and_then(Algorithm::sha).map(digest::Context::new),
         }
     }
 
-    pub(super) fn update(&mut self, bytes: &[u8]) {
-        self.md5.update(bytes);
-        self.crc32c.update(bytes);
+    pub(super) fn update(&mut self, frame: Bytes) {
+        self.crc32c.update(&frame);
         if let Some(sha) = &mut self.sha {
-            sha.update(bytes);
+            sha.update(&frame);
         }
+        self.md5.update(frame);
     }
 
     pub(super) fn finish(self) -> Digests {
         Digests {
-            md5: self.md5.finalize().into(),
+            md5: self.md5.finish(),
             crc32c: u32::try_from(self.crc32c.finalize()).expect("a 32-bit CRC fits into 32 bits"),
             sha: self.sha.map(|sha| sha.finish().as_ref().to_vec()),
         }
@@ -232,11 +234,13 @@ fn text<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
 
 #[cfg(test)]
 mod tests {
+    use super::super::md5_lanes::Md5Lanes;
     use super::*;
 
     fn digests(bytes: &[u8], chosen: Option<Algorithm>) -> Digests {
-        let mut hasher = Hasher::new(chosen);
-        hasher.update(bytes);
+        let lanes = Md5Lanes::start().expect("a thread");
+        let mut hasher = Hasher::new(chosen, lanes.body());
+        hasher.update(Bytes::copy_from_slice(bytes));
         hasher.finish()
     }
 

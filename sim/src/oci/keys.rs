@@ -91,7 +91,7 @@ impl Keyring {
 const PRIVATE: &str = "PRIVATE KEY";
 const PUBLIC: &str = "PUBLIC KEY";
 
-/// The DER inside a public key's PEM (SubjectPublicKeyInfo).
+/// The DER inside a public key's PEM (`SubjectPublicKeyInfo`).
 pub(super) fn public_der(pem: &str) -> Result<Vec<u8>, KeyError> {
     from_pem(pem, PUBLIC)
 }

@@ -7,7 +7,8 @@
 //!
 //! The way of a request is in `service`; `route` says what it is, `auth` and `keys` whether it is
 //! genuine, `policy` whether it is allowed, `faults` whether it is spoilt; `objects`, `multipart`
-//! and `pars` carry it out; `store` remembers, `blob` and `checksum` keep the bytes. `connection`
+//! and `pars` carry it out; `store` remembers; `blob`,
+//! `checksum` and `md5_lanes` keep the bytes. `connection`
 //! is the listener, `admin` and `inspect` are for tests.
 
 mod admin;
@@ -20,10 +21,12 @@ mod error;
 mod faults;
 mod inspect;
 mod keys;
+mod md5_lanes;
 mod model;
 mod multipart;
 mod names;
 mod objects;
+mod options;
 mod pars;
 mod policy;
 mod request;
@@ -55,60 +58,9 @@ use store::{Change, Store};
 pub use faults::{Effect, Fault};
 pub use inspect::{ClientConfig, ObjectSummary, ParSummary, PartSummary, UploadSummary};
 pub use keys::KeyError;
+pub use options::{OpenError, Options};
 pub use policy::Permission;
 pub use route::Operation;
-
-/// How the service is set up.
-#[derive(Clone, Debug)]
-pub struct Options {
-    /// The Object Storage namespace of the tenancy.
-    pub namespace: String,
-    /// The region, a part of every request id.
-    pub region: String,
-    /// Buckets made at the start if they do not exist.
-    pub buckets: Vec<String>,
-    /// OCID of the tenancy.
-    pub tenancy: String,
-    /// OCID of the user whose key signs.
-    pub user: String,
-    /// What `fullPath` of a new link starts with, such as `http://127.0.0.1:4000`. Without it the
-    /// `Host` of the request is taken.
-    pub public_url: Option<String>,
-    /// The least size of a part other than the last. The documentation contradicts itself about
-    /// one, so there is none by default.
-    pub minimum_part_size: Option<u64>,
-    /// The most entries a page of a listing has.
-    pub page_limit: usize,
-}
-
-impl Default for Options {
-    fn default() -> Self {
-        Self {
-            namespace: "telestream".to_owned(),
-            region: "us-ashburn-1".to_owned(),
-            buckets: vec!["files".to_owned()],
-            tenancy: "ocid1.tenancy.oc1..aaaaaaaatelestreamsim".to_owned(),
-            user: "ocid1.user.oc1..aaaaaaaatelestreamsim".to_owned(),
-            public_url: None,
-            minimum_part_size: None,
-            page_limit: 1000,
-        }
-    }
-}
-
-/// Why the service could not start.
-#[derive(Debug, thiserror::Error)]
-pub enum OpenError {
-    /// The folder, or what is kept in it, could not be read or written.
-    #[error("the folder of the object storage")]
-    Folder(#[from] io::Error),
-    /// The key pair could not be made or read.
-    #[error("the key pair of the object storage")]
-    Key(#[from] KeyError),
-    /// A bucket of the options cannot be made.
-    #[error("{0}")]
-    Bucket(String),
-}
 
 /// The service. Cheap to clone; clones are the same service.
 #[derive(Clone, Debug)]
@@ -142,10 +94,11 @@ impl ObjectStorage {
         let keys = Keyring::default();
         let key_id = format!("{}/{}/{}", options.tenancy, options.user, key.fingerprint);
         keys.register(key_id, key.public_der.clone());
+        let tasks = TaskTracker::new();
         let storage = Self {
             inner: Arc::new(Inner {
                 public_url: RwLock::new(options.public_url.clone()),
-                store: Store::open(&dir, blobs.clone())?,
+                store: Store::open(&dir, blobs.clone(), tasks.clone())?,
                 options,
                 key,
                 keys,
@@ -153,7 +106,7 @@ impl ObjectStorage {
                 faults: Faults::default(),
                 policy: Policy::default(),
                 rate: Rate::default(),
-                tasks: TaskTracker::new(),
+                tasks,
             }),
         };
         for name in &storage.inner.options.buckets {

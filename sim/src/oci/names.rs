@@ -86,7 +86,7 @@ fn random<const N: usize>() -> [u8; N] {
     bytes
 }
 
-/// An ETag or an upload id: a random UUID (version 4), as the service's are.
+/// An `ETag` or an upload id: a random UUID (version 4), as the service's are.
 pub(super) fn uuid() -> String {
     let mut bits = u128::from_be_bytes(random());
     bits = bits & !(0xf << 76) | 0x4 << 76;

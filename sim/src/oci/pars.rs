@@ -292,14 +292,14 @@ mod tests {
             ("name", |creation| creation.name = None),
             ("accessType", |creation| creation.access_type = None),
             ("accessType", |creation| {
-                creation.access_type = Some("Root".into())
+                creation.access_type = Some("Root".into());
             }),
             ("timeExpires", |creation| creation.time_expires = None),
             ("timeExpires", |creation| {
-                creation.time_expires = Some("soon".into())
+                creation.time_expires = Some("soon".into());
             }),
             ("timeExpires", |creation| {
-                creation.time_expires = Some("2001-01-01T00:00:00Z".into())
+                creation.time_expires = Some("2001-01-01T00:00:00Z".into());
             }),
             ("objectName", |creation| creation.object_name = None),
             ("bucketListingAction", |creation| {

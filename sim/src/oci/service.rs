@@ -33,7 +33,8 @@ pub(super) async fn serve(
     let request_id = format!("{}:{}", storage.region(), names::hex_id());
     let response = storage.answer(parts, body, connection).await;
     let mut response = response.unwrap_or_else(IntoResponse::into_response);
-    if method == Method::HEAD && response.status().is_client_error() {
+    let refused = response.status().is_client_error() || response.status().is_server_error();
+    if method == Method::HEAD && refused {
         *response.body_mut() = Body::empty();
         response.headers_mut().remove(header::CONTENT_TYPE);
         response.headers_mut().remove(header::CONTENT_LENGTH);

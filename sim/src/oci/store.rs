@@ -13,6 +13,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
+use tokio_util::task::TaskTracker;
 
 use super::blob::{Blobs, Extent};
 use super::error::ApiError;
@@ -221,10 +222,11 @@ fn extents_of(object: Option<Arc<Object>>) -> Vec<Arc<Extent>> {
 pub(super) struct Store {
     inner: Mutex<(State, File)>,
     blobs: Blobs,
+    tasks: TaskTracker,
 }
 
 impl Store {
-    pub(super) fn open(dir: &Path, blobs: Blobs) -> io::Result<Self> {
+    pub(super) fn open(dir: &Path, blobs: Blobs, tasks: TaskTracker) -> io::Result<Self> {
         let path = dir.join("journal.jsonl");
         let mut state = State::default();
         if path.exists() {
@@ -245,6 +247,7 @@ impl Store {
         Ok(Self {
             inner: Mutex::new((compacted, journal)),
             blobs,
+            tasks,
         })
     }
 
@@ -266,10 +269,19 @@ impl Store {
             .map_err(|error| ApiError::internal(&error))?;
         let orphans = state.apply(change);
         drop(guard);
+        self.remove(orphans);
+        Ok(answer)
+    }
+
+    /// Removes data files in the background: gigabytes take a while.
+    fn remove(&self, orphans: Vec<Arc<Extent>>) {
+        if orphans.is_empty() {
+            return;
+        }
         for extent in &orphans {
             self.blobs.condemn(extent);
         }
-        Ok(answer)
+        self.tasks.spawn_blocking(move || drop(orphans));
     }
 
     fn lock(&self) -> MutexGuard<'_, (State, File)> {

@@ -267,6 +267,26 @@ def parts_by_hand():
     assert STORAGE.list_multipart_uploads(NAMESPACE, BUCKET).data == []
 
 
+def racing_commits():
+    """Of two uploads of one name, one can be committed with `if-none-match: *`."""
+
+    def uploaded(body):
+        details = models.CreateMultipartUploadDetails(object="raced")
+        upload = STORAGE.create_multipart_upload(NAMESPACE, BUCKET, details, if_none_match="*").data.upload_id
+        etag = STORAGE.upload_part(NAMESPACE, BUCKET, "raced", upload, 1, body).headers["etag"]
+        part = models.CommitMultipartUploadPartDetails(part_num=1, etag=etag)
+        return upload, models.CommitMultipartUploadDetails(parts_to_commit=[part])
+
+    (first, commit), (second, late_commit) = uploaded(b"first"), uploaded(b"second")
+    call = STORAGE.commit_multipart_upload
+    etag = call(NAMESPACE, BUCKET, "raced", first, commit, if_none_match="*").headers["etag"]
+    refused(412, "IfNoneMatchFailed", call, NAMESPACE, BUCKET, "raced", second, late_commit, if_none_match="*")
+    refused(412, "IfMatchFailed", call, NAMESPACE, BUCKET, "raced", second, late_commit, if_match="other")
+    assert stored("raced") == b"first"
+    call(NAMESPACE, BUCKET, "raced", second, late_commit, if_match=etag)
+    assert stored("raced") == b"second"
+
+
 def links():
     """A pre-authenticated request: made, listed, read by those who have it, deleted."""
     data = os.urandom(100_000)
@@ -388,6 +408,7 @@ SCENARIOS = [
     resume,
     single_objects,
     parts_by_hand,
+    racing_commits,
     links,
     errors,
     rides_out_faults,
