@@ -27,6 +27,7 @@ pub(crate) fn router(telegram: Telegram) -> Router {
         .route("/telegram/files", put(upload))
         .route("/telegram/file-references/expire", post(expire_references))
         .route("/telegram/salts/rotate", post(rotate_salts))
+        .route("/telegram/sessions/forget", post(forget_sessions))
         .route("/telegram/clock", put(set_clock))
         .with_state(telegram)
 }
@@ -291,6 +292,11 @@ async fn expire_references(State(telegram): State<Telegram>) -> StatusCode {
 
 async fn rotate_salts(State(telegram): State<Telegram>) -> StatusCode {
     telegram.rotate_salts();
+    StatusCode::NO_CONTENT
+}
+
+async fn forget_sessions(State(telegram): State<Telegram>) -> StatusCode {
+    telegram.forget_sessions();
     StatusCode::NO_CONTENT
 }
 

@@ -242,7 +242,13 @@ impl Telegram {
         self.world.rotate_salts();
     }
 
-    /// Sets the data centres' clock ahead of the machine's (or behind it, if negative).
+    /// Forgets all MTProto sessions, with what was not acknowledged in them. Keys stay.
+    pub fn forget_sessions(&self) {
+        self.world.sessions.forget();
+    }
+
+    /// Sets the data centres' clock ahead of the machine's (or behind it, if negative), which
+    /// loses all MTProto sessions.
     pub fn set_clock_offset(&self, seconds: i64) {
         self.world.set_clock_offset(seconds);
     }

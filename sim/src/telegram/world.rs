@@ -146,7 +146,9 @@ impl World {
         i32::try_from(self.now().as_secs()).unwrap_or(i32::MAX)
     }
 
+    /// Sets the clock. Message ids tell the time and only ever rise, so sessions begin anew.
     pub(super) fn set_clock_offset(&self, seconds: i64) {
+        self.sessions.forget();
         self.clock_offset.store(seconds, Ordering::Relaxed);
     }
 
