@@ -137,6 +137,25 @@ async fn a_script_provisions_sessions_messages_and_files() {
     let gone = "/telegram/messages/-1001000000001/1";
     assert_eq!(server.request("DELETE", gone, b"").await.0, 204);
     assert_eq!(server.request("DELETE", gone, b"").await.0, 404);
+
+    // What is to go wrong
+    let fault = json!({"methods": ["upload.getFile"], "times": 1, "effect": {"error": {"code": 420, "message": "FLOOD_WAIT_3"}}});
+    assert_eq!(server.post("/telegram/faults", fault).await.0, 204);
+    assert_eq!(
+        server
+            .post("/telegram/faults", json!({"effect": "close"}))
+            .await
+            .0,
+        204
+    );
+    let (_, faults) = server.request("GET", "/telegram/faults", b"").await;
+    assert_eq!(faults.as_array().map(Vec::len), Some(2));
+    assert_eq!(
+        server.request("DELETE", "/telegram/faults", b"").await.0,
+        204
+    );
+    let (_, faults) = server.request("GET", "/telegram/faults", b"").await;
+    assert_eq!(faults, json!([]));
     server.terminate().await;
 }
 

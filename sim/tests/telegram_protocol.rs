@@ -18,6 +18,7 @@ use mtproto::{
     Transport, TransportCode, gzip,
 };
 use telestream_sim::content::Content as FileContent;
+use telestream_sim::telegram::faults::{Effect, Fault};
 use telestream_sim::telegram::ids::{ChatId, DcId, Identity};
 use telestream_sim::telegram::keys::{SessionDocument, SignedIn};
 use telestream_sim::telegram::store::{Draft, DraftBody, Look, MediaKind, Origin};
@@ -835,5 +836,89 @@ async fn every_kind_of_media_looks_like_it() {
         .await
         .expect("a photo");
     assert_eq!(bytes.len() as u64, SIZE / 16);
+    sim.stop().await;
+}
+
+fn fault(effect: Effect) -> Fault {
+    Fault {
+        methods: vec!["upload.getFile".to_owned()],
+        dcs: Vec::new(),
+        skip: 0,
+        times: Some(1),
+        effect,
+    }
+}
+
+#[tokio::test]
+async fn what_is_to_go_wrong_goes_wrong() {
+    let (_dir, sim) = start().await;
+    let session = session(&sim, SignedIn::All);
+    let id = publish(&sim, DcId(2), MediaKind::Document).await;
+    let mut client = Client::ready(&sim, &session).await;
+    let file = location(&client.document(id).await);
+
+    // An error, once
+    let error = Effect::Error {
+        code: 420,
+        message: "FLOOD_PREMIUM_WAIT_2".to_owned(),
+    };
+    sim.telegram().add_fault(fault(error));
+    let flooded = client.file(file.clone().into(), 0, 4096).await;
+    assert_eq!(flooded.err().as_deref(), Some("420 FLOOD_PREMIUM_WAIT_2"));
+    assert!(client.file(file.clone().into(), 0, 4096).await.is_ok());
+
+    // A lost answer: the next one comes without it
+    sim.telegram().add_fault(fault(Effect::Lose));
+    let query = tl::functions::upload::GetFile {
+        precise: false,
+        cdn_supported: false,
+        location: file.clone().into(),
+        offset: 0,
+        limit: 4096,
+    };
+    let lost = client.send(Content::Related, &query.to_bytes()).await;
+    assert!(
+        client
+            .call(&tl::functions::updates::GetState {})
+            .await
+            .is_ok()
+    );
+    let answered = client.inbox.iter().any(|received| {
+        matches!(Body::parse(&received.body), Ok(Body::RpcResult { req_msg_id, .. }) if req_msg_id == lost)
+    });
+    assert!(!answered);
+
+    // A late answer is overtaken
+    sim.telegram()
+        .add_fault(fault(Effect::Delay { milliseconds: 300 }));
+    let late = client.send(Content::Related, &query.to_bytes()).await;
+    let began = std::time::Instant::now();
+    assert!(
+        client
+            .call(&tl::functions::updates::GetState {})
+            .await
+            .is_ok()
+    );
+    loop {
+        let received = client.next().await;
+        if matches!(Body::parse(&received.body), Ok(Body::RpcResult { req_msg_id, .. }) if req_msg_id == late)
+        {
+            break;
+        }
+    }
+    assert!(began.elapsed() >= Duration::from_millis(290));
+
+    // A slow link
+    sim.telegram().set_rate(std::num::NonZeroU64::new(1 << 20));
+    let began = std::time::Instant::now();
+    assert!(client.file(file.into(), 0, 512 << 10).await.is_ok());
+    assert!(began.elapsed() >= Duration::from_millis(400));
+    sim.telegram().set_rate(None);
+
+    // A refused connection
+    sim.telegram()
+        .add_fault(fault(Effect::Refuse { code: -429 }));
+    client.send(Content::Related, &query.to_bytes()).await;
+    assert_eq!(client.frame().await, Err(TransportCode::FLOOD));
     sim.stop().await;
 }
