@@ -711,6 +711,27 @@ async fn an_expired_reference_is_renewed_by_fetching_the_message_again() {
 }
 
 #[tokio::test]
+async fn a_reference_grows_old() {
+    let dir = tempfile::tempdir().expect("a temporary folder");
+    let mut options = Options::in_dir(dir.path());
+    options.telegram.file_reference_ttl = Duration::from_secs(100);
+    let sim = Sim::start(options).await.expect("the stand-in starts");
+    let session = session(&sim, SignedIn::All);
+    let id = publish(&sim, DcId(2), MediaKind::Document).await;
+    let mut client = Client::ready(&sim, &session).await;
+    let old = location(&client.document(id).await);
+    for (seconds, works) in [(90, true), (110, false)] {
+        sim.telegram().set_clock_offset(seconds);
+        client.init().await;
+        assert_eq!(
+            client.file(old.clone().into(), 0, 4096).await.is_ok(),
+            works
+        );
+    }
+    sim.stop().await;
+}
+
+#[tokio::test]
 async fn the_door_for_files_serves_files_alone() {
     let (_dir, sim) = start().await;
     let session = session(&sim, SignedIn::All);
