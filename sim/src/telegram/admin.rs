@@ -1,5 +1,7 @@
 //! The HTTP interface of the data centres: sessions, messages, files, and what goes wrong.
 
+use std::num::NonZeroU64;
+
 use axum::body::Body;
 use axum::extract::{Path, State};
 use axum::http::StatusCode;
@@ -10,6 +12,7 @@ use serde::{Deserialize, Serialize};
 use tokio::io::AsyncWriteExt;
 use tokio_util::io::StreamReader;
 
+use super::faults::Fault;
 use super::ids::{ChatId, DcId, Identity};
 use super::keys::{SessionDocument, SignedIn};
 use super::store::{Draft, DraftBody, Look, MediaKind, Message, MessageBody, Origin};
@@ -27,6 +30,12 @@ pub(crate) fn router(telegram: Telegram) -> Router {
         .route("/telegram/files", put(upload))
         .route("/telegram/file-references/expire", post(expire_references))
         .route("/telegram/salts/rotate", post(rotate_salts))
+        .route("/telegram/sessions/forget", post(forget_sessions))
+        .route(
+            "/telegram/faults",
+            get(faults).post(add_fault).delete(clear_faults),
+        )
+        .route("/telegram/rate", put(set_rate))
         .route("/telegram/clock", put(set_clock))
         .with_state(telegram)
 }
@@ -291,6 +300,36 @@ async fn expire_references(State(telegram): State<Telegram>) -> StatusCode {
 
 async fn rotate_salts(State(telegram): State<Telegram>) -> StatusCode {
     telegram.rotate_salts();
+    StatusCode::NO_CONTENT
+}
+
+async fn forget_sessions(State(telegram): State<Telegram>) -> StatusCode {
+    telegram.forget_sessions();
+    StatusCode::NO_CONTENT
+}
+
+async fn faults(State(telegram): State<Telegram>) -> Json<Vec<Fault>> {
+    Json(telegram.faults())
+}
+
+async fn add_fault(State(telegram): State<Telegram>, ApiJson(fault): ApiJson<Fault>) -> StatusCode {
+    telegram.add_fault(fault);
+    StatusCode::NO_CONTENT
+}
+
+async fn clear_faults(State(telegram): State<Telegram>) -> StatusCode {
+    telegram.clear_faults();
+    StatusCode::NO_CONTENT
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+struct Rate {
+    bytes_per_second: Option<NonZeroU64>,
+}
+
+async fn set_rate(State(telegram): State<Telegram>, ApiJson(rate): ApiJson<Rate>) -> StatusCode {
+    telegram.set_rate(rate.bytes_per_second);
     StatusCode::NO_CONTENT
 }
 

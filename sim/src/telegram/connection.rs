@@ -25,9 +25,10 @@ use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::sync::mpsc;
 use tokio::time::timeout;
 
+use super::faults::Effect;
 use super::keys::Key;
 use super::methods::{self, Call, Door};
-use super::rpc::Payload;
+use super::rpc::{Answer, Payload, RpcError};
 use super::session::{ConnectionId, Event, Judge, Numbered, Session};
 use super::world::{Centre, World};
 
@@ -42,6 +43,9 @@ const WRITE_TIMEOUT: Duration = Duration::from_mins(1);
 
 /// Answers up to this size travel together in a container, in bytes.
 const SMALL: usize = 4096;
+
+/// A slow link is fed in pieces of so many bytes.
+const PACED: usize = 16 << 10;
 
 /// How many answers a container holds at most.
 const MAX_TOGETHER: usize = 64;
@@ -159,6 +163,7 @@ pub(super) async fn serve(stream: TcpStream, place: Place) -> Result<(), Ended> 
         place,
         queue,
         waiting: BinaryHeap::new(),
+        free: Instant::now(),
         buffer: Vec::new(),
     };
     // The reader's end closes the queue, so that the writer still writes what is in it.
@@ -249,7 +254,8 @@ impl Reader {
         let dc = self.place.centre.id;
         let key = envelope::key_id(packet).and_then(|id| world.keys.get(dc, id));
         let Some(key) = key else {
-            self.order(What::Refuse(TransportCode::UNKNOWN_KEY)).await;
+            let refusal = What::Refuse(TransportCode::UNKNOWN_KEY);
+            self.order(refusal, Duration::ZERO).await;
             return Ok(false);
         };
         let opened = Envelope::new(&key.shared, Side::Client).open(packet)?;
@@ -262,18 +268,22 @@ impl Reader {
         };
         let events = session.accept(&opened.header, &packet[opened.body], &judge);
         for event in events {
-            self.event(&key, &session, event).await;
+            if !self.event(&key, &session, event).await {
+                return Ok(false);
+            }
         }
         if self.attached != Some(session.id) {
             self.attached = Some(session.id);
             for left in session.left_over(self.place.id) {
-                self.send(&key, &session, Which::Again(left)).await;
+                self.send(&key, &session, Which::Again(left), Duration::ZERO)
+                    .await;
             }
         }
         Ok(true)
     }
 
-    async fn event(&mut self, key: &Arc<Key>, session: &Arc<Session>, event: Event) {
+    /// Does what a message asks for; `false` if the connection is to be closed instead.
+    async fn event(&mut self, key: &Arc<Key>, session: &Arc<Session>, event: Event) -> bool {
         let which = match event {
             Event::Send {
                 kind,
@@ -285,21 +295,56 @@ impl Reader {
                 payload,
             },
             Event::SendAgain(id) => Which::Again(id),
-            Event::Call { msg_id, query } => Which::New {
-                kind: IdKind::Answer,
-                content: Content::Related,
-                payload: self.call(key, session, msg_id, query),
-            },
+            Event::Call { msg_id, query } => return self.call(key, session, msg_id, query).await,
             Event::Destroy(session_id) => self.destroy(key, session_id),
             Event::CloseAfter(delay) => {
                 self.input.close_at = Some(Instant::now() + delay);
-                return;
+                return true;
             }
         };
-        self.send(key, session, which).await;
+        self.send(key, session, which, Duration::ZERO).await;
+        true
     }
 
-    fn call(&self, key: &Key, session: &Session, msg_id: MsgId, query: Vec<u8>) -> Payload {
+    /// Makes a call, unless the faults in force have something else in mind.
+    async fn call(
+        &mut self,
+        key: &Arc<Key>,
+        session: &Arc<Session>,
+        msg_id: MsgId,
+        query: Vec<u8>,
+    ) -> bool {
+        let method = methods::name_of(&query);
+        let verdict = self.place.world.faults.judge(method, key.dc);
+        let answered = match verdict.effect {
+            None => self.answer(key, session, query),
+            Some(Effect::Error { code, message }) => Err(RpcError {
+                code,
+                message: message.into(),
+            }),
+            Some(Effect::Refuse { code }) => {
+                self.order(What::Refuse(TransportCode(code)), verdict.delay)
+                    .await;
+                return false;
+            }
+            Some(Effect::Close) => return false,
+            Some(Effect::Lose | Effect::Delay { .. }) => {
+                // The call is made, its answer never numbered: nobody will send it again.
+                let _ = self.answer(key, session, query);
+                return true;
+            }
+        };
+        tracing::debug!(method, dc = key.dc.0, error = ?answered.as_ref().err(), "called");
+        let which = Which::New {
+            kind: IdKind::Answer,
+            content: Content::Related,
+            payload: Payload::result(msg_id, answered),
+        };
+        self.send(key, session, which, verdict.delay).await;
+        true
+    }
+
+    fn answer(&self, key: &Key, session: &Session, query: Vec<u8>) -> Result<Answer, RpcError> {
         let call = Call {
             world: &self.place.world,
             centre: self.place.centre,
@@ -307,10 +352,7 @@ impl Reader {
             key,
             session,
         };
-        let method = methods::name_of(&query);
-        let answered = methods::answer(&call, query);
-        tracing::debug!(method, dc = key.dc.0, error = ?answered.as_ref().err(), "called");
-        Payload::result(msg_id, answered)
+        methods::answer(&call, query)
     }
 
     fn destroy(&self, key: &Key, session_id: i64) -> Which {
@@ -329,19 +371,25 @@ impl Reader {
         }
     }
 
-    async fn send(&mut self, key: &Arc<Key>, session: &Arc<Session>, which: Which) {
+    async fn send(
+        &mut self,
+        key: &Arc<Key>,
+        session: &Arc<Session>,
+        which: Which,
+        delay: Duration,
+    ) {
         let outgoing = Outgoing {
             key: Arc::clone(key),
             session: Arc::clone(session),
             which,
         };
-        self.order(What::Send(outgoing)).await;
+        self.order(What::Send(outgoing), delay).await;
     }
 
-    async fn order(&mut self, what: What) {
+    async fn order(&mut self, what: What, delay: Duration) {
         self.given += 1;
         let order = Order {
-            due: Instant::now(),
+            due: Instant::now() + delay,
             number: self.given,
             what,
         };
@@ -357,6 +405,8 @@ struct Writer {
     place: Place,
     queue: mpsc::Receiver<Order>,
     waiting: BinaryHeap<Reverse<Order>>,
+    /// When a slow link has carried what was written.
+    free: Instant,
     buffer: Vec<u8>,
 }
 
@@ -491,9 +541,24 @@ impl Writer {
     }
 
     async fn flush(&mut self, start: usize) -> Result<(), Ended> {
-        let written = timeout(WRITE_TIMEOUT, self.write.write_all(&self.buffer[start..])).await;
-        Ok(written.map_err(|_| Ended::Stuck)??)
+        let Some(rate) = self.place.world.faults.rate() else {
+            return write(&mut self.write, &self.buffer[start..]).await;
+        };
+        for piece in self.buffer[start..].chunks(PACED) {
+            tokio::time::sleep_until(self.free.into()).await;
+            write(&mut self.write, piece).await?;
+            let nanoseconds = piece.len() as u64 * 1_000_000_000 / rate;
+            let cost = Duration::from_nanos(nanoseconds);
+            self.free = self.free.max(Instant::now()) + cost;
+        }
+        Ok(())
     }
+}
+
+/// Writes all of it, to a client that takes it in time.
+async fn write(half: &mut OwnedWriteHalf, bytes: &[u8]) -> Result<(), Ended> {
+    let written = timeout(WRITE_TIMEOUT, half.write_all(bytes)).await;
+    Ok(written.map_err(|_| Ended::Stuck)??)
 }
 
 impl Outgoing {

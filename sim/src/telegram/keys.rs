@@ -15,6 +15,7 @@ use serde::{Deserialize, Serialize};
 
 use super::ids::{DcId, Identity};
 use super::journal::Fact;
+use super::layer::Layer;
 
 /// A session as a client stores it: one key for each data centre.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -59,6 +60,8 @@ pub(super) struct Key {
     pub(super) shared: AuthKey,
     pub(super) dc: DcId,
     owner: Mutex<Option<Identity>>,
+    /// The layer named last: a further connection need not name one.
+    layer: Mutex<Option<Layer>>,
     /// Someone who has given the right login code and still owes the password.
     owes_password: Mutex<Option<Identity>>,
 }
@@ -75,6 +78,15 @@ impl Key {
             .owes_password
             .lock()
             .expect("only copied under the lock") = None;
+    }
+
+    /// The layer a client has named last under this key.
+    pub(super) fn layer(&self) -> Option<Layer> {
+        *self.layer.lock().expect("only copied under the lock")
+    }
+
+    pub(super) fn set_layer(&self, layer: Layer) {
+        *self.layer.lock().expect("only copied under the lock") = Some(layer);
     }
 
     /// Who has come as far as the password.
@@ -131,6 +143,7 @@ impl KeyRing {
             shared: auth_key,
             dc,
             owner: Mutex::new(owner),
+            layer: Mutex::new(None),
             owes_password: Mutex::new(None),
         });
         let mut keys = self.keys.write().expect("only looked up under the lock");

@@ -8,6 +8,7 @@
 //! - `session`: which messages are accepted, which are answered by the protocol itself.
 //! - `methods`: the API.
 //! - [`store`]: chats, messages and files; `journal`: what outlives a restart.
+//! - [`faults`]: what goes wrong on demand.
 //! - `keys`, `salts`, `secret`, `srp`: keys, and what is made from them.
 //! - `layer`: objects as clients of different ages know them.
 //! - `admin`: the HTTP interface by which tests publish and provision.
@@ -17,6 +18,7 @@
 
 pub(crate) mod admin;
 mod connection;
+pub mod faults;
 pub mod ids;
 pub mod journal;
 pub mod keys;
@@ -32,6 +34,7 @@ mod world;
 
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, SocketAddrV4};
+use std::num::NonZeroU64;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -43,6 +46,7 @@ use tokio::task::{JoinHandle, JoinSet};
 use tokio_util::sync::CancellationToken;
 
 use connection::Place;
+use faults::Fault;
 use ids::{ChatId, DcId, Identity};
 use journal::JournalError;
 use keys::{SessionDocument, SignedIn};
@@ -242,7 +246,33 @@ impl Telegram {
         self.world.rotate_salts();
     }
 
-    /// Sets the data centres' clock ahead of the machine's (or behind it, if negative).
+    /// Makes something go wrong from now on, after the faults that are in force already.
+    pub fn add_fault(&self, fault: Fault) {
+        self.world.faults.add(fault);
+    }
+
+    /// The faults in force, with what is left of their counts.
+    pub fn faults(&self) -> Vec<Fault> {
+        self.world.faults.list()
+    }
+
+    /// Lets nothing go wrong any more.
+    pub fn clear_faults(&self) {
+        self.world.faults.clear();
+    }
+
+    /// Limits what each connection is sent, in bytes a second.
+    pub fn set_rate(&self, rate: Option<NonZeroU64>) {
+        self.world.faults.set_rate(rate);
+    }
+
+    /// Forgets all MTProto sessions, with what was not acknowledged in them. Keys stay.
+    pub fn forget_sessions(&self) {
+        self.world.sessions.forget();
+    }
+
+    /// Sets the data centres' clock ahead of the machine's (or behind it, if negative), which
+    /// loses all MTProto sessions.
     pub fn set_clock_offset(&self, seconds: i64) {
         self.world.set_clock_offset(seconds);
     }

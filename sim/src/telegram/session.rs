@@ -449,6 +449,11 @@ impl Sessions {
         self.lock().remove(&(dc, key, id)).is_some()
     }
 
+    /// Forgets all sessions, as a server does that is started anew.
+    pub(super) fn forget(&self) {
+        self.lock().clear();
+    }
+
     fn lock(&self) -> MutexGuard<'_, HashMap<(DcId, KeyId, i64), Arc<Session>>> {
         self.sessions
             .lock()

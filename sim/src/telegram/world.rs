@@ -10,6 +10,7 @@ use base64::engine::general_purpose::STANDARD as BASE64;
 
 use super::Options;
 use super::StartError;
+use super::faults::Faults;
 use super::ids::{DcId, Identity};
 use super::journal::{Fact, Journal, JournalError};
 use super::keys::{KeyRing, SessionDc, SessionDocument, SignedIn};
@@ -71,6 +72,7 @@ pub(super) struct World {
     pub(super) store: Store,
     pub(super) keys: KeyRing,
     pub(super) sessions: Sessions,
+    pub(super) faults: Faults,
     pub(super) secret: Secret,
     pub(super) reference_ttl: Duration,
     /// How far the data centres' clock is ahead of the machine's, in seconds.
@@ -119,6 +121,7 @@ impl World {
             store,
             keys,
             sessions: Sessions::default(),
+            faults: Faults::default(),
             secret: Secret::new(&secret),
             reference_ttl: options.file_reference_ttl,
             clock_offset: AtomicI64::new(0),
@@ -146,7 +149,9 @@ impl World {
         i32::try_from(self.now().as_secs()).unwrap_or(i32::MAX)
     }
 
+    /// Sets the clock. Message ids tell the time and only ever rise, so sessions begin anew.
     pub(super) fn set_clock_offset(&self, seconds: i64) {
+        self.sessions.forget();
         self.clock_offset.store(seconds, Ordering::Relaxed);
     }
 

@@ -84,6 +84,7 @@ pub(super) fn answer(call: &Call<'_>, query: Vec<u8>) -> Answered {
         let unwrapped = unwrap(&query)?;
         if let Some(layer) = unwrapped.layer {
             call.session.set_layer(Layer::of(layer));
+            call.key.set_layer(Layer::of(layer));
         }
         match unwrapped.rest {
             Some(rest) => query = rest,
@@ -150,10 +151,8 @@ fn object(object: &impl Serializable) -> Answer {
 }
 
 fn dispatch(call: &Call<'_>, query: &[u8]) -> Answered {
-    let layer = call
-        .session
-        .layer()
-        .ok_or(RpcError::bad("CONNECTION_NOT_INITED"))?;
+    let layer = call.session.layer().or(call.key.layer());
+    let layer = layer.ok_or(RpcError::bad("CONNECTION_NOT_INITED"))?;
     let constructor = constructor(query)?;
     if call.door == Door::Media && !serves_media(constructor) {
         return Err(RpcError::bad("METHOD_INVALID"));
