@@ -1,7 +1,7 @@
 # The one entry point. `make` lists what there is.
 
 .DEFAULT_GOAL := help
-.PHONY: help demo demo-down test lint unit image crds clients clean
+.PHONY: help demo demo-down test lint audit unit image crds clients clean
 
 # The demo's file: FILE=path of your own, or SIZE bytes of random content.
 FILE ?=
@@ -23,6 +23,9 @@ test: ## Everything CI checks: lint, unit, conformance, API server, end to end o
 
 lint: ## rustfmt, clippy, cargo-deny, shellcheck, helm lint
 	@dev/lint
+
+audit: ## Known vulnerabilities among the dependencies (asks the RustSec database on the network)
+	@dev/audit
 
 unit: ## Tests that need no cluster
 	@cargo test --workspace --lib --locked

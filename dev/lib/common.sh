@@ -28,3 +28,14 @@ wait_for() {
 		sleep 0.1
 	done
 }
+
+# cargo_deny: builds it once, and prints where it is.
+cargo_deny() {
+	local version=0.20.2 folder
+	folder=$CACHE/cargo-deny-$version
+	[ -x "$folder/bin/cargo-deny" ] || {
+		say "building cargo-deny $version: about 4 minutes, once"
+		cargo install --quiet --locked --root "$folder" "cargo-deny@$version" >&2
+	}
+	echo "$folder/bin/cargo-deny"
+}
