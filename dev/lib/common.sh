@@ -13,6 +13,8 @@ die() {
 	exit 1
 }
 
+not() { ! "$@"; }
+
 # need_command NAME WHAT: fails, saying what to install, unless the command is there.
 need_command() {
 	command -v "$1" >/dev/null || die "$1 is missing: install $2"
@@ -27,4 +29,13 @@ wait_for() {
 		[ $SECONDS -lt $end ] || die "$what: not within $seconds s"
 		sleep 0.1
 	done
+}
+
+# The folder of the CNI plugins: distributions do not agree.
+cni_plugins() {
+	local folder
+	for folder in /usr/lib/cni /opt/cni/bin /usr/libexec/cni; do
+		[ ! -x "$folder/ptp" ] || { echo "$folder" && return; }
+	done
+	return 1
 }
