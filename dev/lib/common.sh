@@ -13,6 +13,8 @@ die() {
 	exit 1
 }
 
+not() { ! "$@"; }
+
 # need_command NAME WHAT: fails, saying what to install, unless the command is there.
 need_command() {
 	command -v "$1" >/dev/null || die "$1 is missing: install $2"
@@ -38,4 +40,13 @@ cargo_deny() {
 		cargo install --quiet --locked --root "$folder" "cargo-deny@$version" >&2
 	}
 	echo "$folder/bin/cargo-deny"
+}
+
+# The folder of the CNI plugins: distributions do not agree.
+cni_plugins() {
+	local folder
+	for folder in /usr/lib/cni /opt/cni/bin /usr/libexec/cni; do
+		[ ! -x "$folder/ptp" ] || { echo "$folder" && return; }
+	done
+	return 1
 }

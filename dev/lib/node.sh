@@ -8,30 +8,18 @@
 need_node_tools() {
 	[ "$(id -u)" = 0 ] || die "a node needs root, for namespaces and containers: run this as root (dev/cluster up --control-plane does not need it)"
 	local tool missing=()
-	for tool in containerd runc ip iptables unshare nsenter; do command -v "$tool" >/dev/null || missing+=("$tool"); done
-	[ -x /usr/lib/cni/bridge ] || missing+=(/usr/lib/cni/bridge)
-	[ ${#missing[@]} = 0 ] || die "missing: ${missing[*]}. Run dev/setup"
+	for tool in containerd ctr runc ip iptables unshare nsenter pgrep; do command -v "$tool" >/dev/null || missing+=("$tool"); done
+	cni_plugins >/dev/null || missing+=("CNI plugins")
+	[ ${#missing[@]} = 0 ] || die "missing: ${missing[*]}. Run dev/setup demo"
 }
 
 start_namespaces() {
-	mkdir -p "$DIR"/{log,run,var-log,cni,cgroups}
-	setsid unshare --fork --pid --mount --net --uts --mount-proc --propagation private --kill-child=SIGKILL \
-		"$BIN/pause" "telestream-$NAME" >"$DIR/log/pause.log" 2>&1 </dev/null &
-	local unshare=$!
-	wait_for 10 "the node's namespaces" first_process_of "$unshare"
-	first_process_of "$unshare" >"$DIR/holder.pid"
-
-	ip link add "$HOST_LINK" type veth peer name eth0 netns "$(holder)"
-	ip address add "$HOST_ADDRESS/24" dev "$HOST_LINK"
-	ip link set "$HOST_LINK" up
-	# What the node writes outside its folder must not be seen by others: sockets and pod networks
-	# under /run, logs of pods, addresses that CNI gave away.
-	mkdir -p /var/lib/cni
+	spawn here namespaces unshare --fork --kill-child=SIGKILL --pid --mount --net --uts --ipc --mount-proc \
+		--propagation private "$BIN/pause" "telestream-$NAME"
+	wait_for 10 "the node's namespaces" holder
+	ip link set "$NODE_LINK" netns "$(holder)" name eth0
+	inside sh -euc "$(shadow_host)" sh "$DIR"
 	inside sh -euc "
-		mount -t tmpfs -o mode=755 run /run
-		mkdir /run/netns
-		mount -t tmpfs cni /var/lib/cni
-		mount --bind '$DIR/var-log' /var/log
 		hostname telestream-$NAME
 		ip address add $NODE_ADDRESS/24 dev eth0
 		ip link set eth0 up
@@ -39,39 +27,73 @@ start_namespaces() {
 		ip route add default via $HOST_ADDRESS
 		echo 1 >/proc/sys/net/ipv4/ip_forward
 	"
+	use_iptables
 }
 
-first_process_of() { pgrep -P "$1" -f "^$BIN/pause telestream-$NAME\$"; }
+# The first process of the node's namespaces, by the id that it has on this machine. It is called
+# pause only when the namespaces are as they must be.
+holder() {
+	local launcher
+	recorded_alive "$DIR/namespaces.pid" || return 1
+	read -r launcher _ <"$DIR/namespaces.pid"
+	pgrep --parent "$launcher" --exact pause
+}
 
-# A cgroup of its own: two kubelets in one would end each other's pods.
-make_cgroups() {
-	local hierarchy
-	for hierarchy in $(cgroup_hierarchies); do
-		mkdir -p "$hierarchy/telestream-$NAME"
-	done
-	if is_cgroup_v2; then
-		local enable="+cpu +memory +pids"
-		echo "$enable" >/sys/fs/cgroup/cgroup.subtree_control
-		echo "$enable" >"/sys/fs/cgroup/telestream-$NAME/cgroup.subtree_control"
+end_namespaces() {
+	local first launcher
+	if first=$(holder); then kill -s KILL "$first"; fi
+	if recorded_alive "$DIR/namespaces.pid"; then
+		read -r launcher _ <"$DIR/namespaces.pid"
+		kill -s KILL "$launcher" 2>/dev/null || true
 	fi
+	wait_for 20 "the end of the node's processes" not recorded_alive "$DIR/namespaces.pid"
 }
 
-remove_cgroups() {
-	local hierarchy
-	for hierarchy in $(cgroup_hierarchies); do
-		[ -d "$hierarchy/telestream-$NAME" ] || continue
-		# Deepest first; a cgroup is busy for a moment after its last process has ended.
-		wait_for 10 "removing cgroups" remove_tree "$hierarchy/telestream-$NAME"
+# A script: what a node writes outside the cluster's folder, to places that cannot be told to it,
+# must neither stay on this machine nor meet another kubelet's. So those places are covered:
+# sockets and pod networks under /run, addresses and plugins under /var/lib, logs of pods, and the
+# kernel's settings that a kubelet insists on (which a cluster of this kind can do without).
+shadow_host() {
+	cat <<-'SH'
+		mount -t tmpfs -o mode=755 run /run
+		mkdir /run/lock /run/netns /run/folder /run/upper /run/work
+		mount --bind "$1" /run/folder
+		mount -t overlay -o lowerdir=/var/lib,upperdir=/run/upper,workdir=/run/work overlay /var/lib
+		mkdir -p "$1"
+		mount --bind /run/folder "$1"
+		mount --bind "$1/var-log" /var/log
+		while read -r setting value; do
+			echo "$value" >"$1/settings/$(basename "$setting")"
+			mount --bind "$1/settings/$(basename "$setting")" "/proc/sys/$setting"
+		done <<END
+		vm/overcommit_memory 1
+		vm/panic_on_oom 0
+		kernel/panic 10
+		kernel/panic_on_oops 1
+		kernel/keys/root_maxkeys 1000000
+		kernel/keys/root_maxbytes 25000000
+		END
+	SH
+}
+
+# Of the two kinds of iptables the kernel may know only one, and not the one that `iptables` is.
+use_iptables() {
+	local kind tool
+	for kind in "" -nft -legacy; do
+		inside sh -euc "
+			iptables$kind --table nat --new-chain PROBE
+			iptables$kind --table nat --append PROBE --match comment --comment probe --jump MASQUERADE
+			iptables$kind --table nat --flush PROBE
+			iptables$kind --table nat --delete-chain PROBE
+		" >>"$DIR/log/iptables.log" 2>&1 || continue
+		for tool in iptables iptables-save iptables-restore ip6tables ip6tables-save ip6tables-restore; do
+			ln -s "$(command -v "${tool/tables/tables$kind}")" "$DIR/bin/$tool"
+		done
+		return
 	done
+	cat "$DIR/log/iptables.log" >&2
+	die "iptables does not work with this kernel"
 }
-
-remove_tree() { find "$1" -depth -type d -exec rmdir {} +; }
-
-cgroup_hierarchies() {
-	if is_cgroup_v2; then echo /sys/fs/cgroup; else awk '$3 ~ /^cgroup2?$/ { print $2 }' /proc/mounts; fi
-}
-
-is_cgroup_v2() { [ "$(stat -fc %T /sys/fs/cgroup)" = cgroup2fs ]; }
 
 start_containerd() {
 	cat >"$DIR/containerd.toml" <<-TOML
@@ -79,35 +101,52 @@ start_containerd() {
 		root = "$DIR/containerd"
 		state = "/run/containerd-state"
 		[grpc]
-		  address = "$DIR/run/containerd.sock"
+		  address = "$SOCKET"
+		[plugins."io.containerd.internal.v1.opt"]
+		  path = "$DIR/opt"
 		[plugins."io.containerd.grpc.v1.cri"]
 		  sandbox_image = "$PAUSE_IMAGE"
 		  restrict_oom_score_adj = true
+		  [plugins."io.containerd.grpc.v1.cri".containerd]
+		    snapshotter = "$(snapshotter)"
 		  [plugins."io.containerd.grpc.v1.cri".containerd.runtimes.runc]
 		    runtime_type = "io.containerd.runc.v2"
 		    [plugins."io.containerd.grpc.v1.cri".containerd.runtimes.runc.options]
 		      SystemdCgroup = false
 		  [plugins."io.containerd.grpc.v1.cri".cni]
-		    bin_dir = "/usr/lib/cni"
+		    bin_dir = "$(cni_plugins)"
 		    conf_dir = "$DIR/cni"
 	TOML
-	cat >"$DIR/cni/10-bridge.conflist" <<-JSON
+	# Not a bridge: what stays on one bridge meets Services only with the module br_netfilter, which
+	# would act on every other bridge of this machine too.
+	cat >"$DIR/cni/10-pods.conflist" <<-JSON
 		{"cniVersion": "0.4.0", "name": "telestream-$NAME", "plugins": [
-		  {"type": "bridge", "bridge": "cni0", "isGateway": true, "ipMasq": true, "hairpinMode": true,
+		  {"type": "ptp", "ipMasq": true,
 		   "ipam": {"type": "host-local", "ranges": [[{"subnet": "$POD_RANGE"}]], "routes": [{"dst": "0.0.0.0/0"}]}},
 		  {"type": "portmap", "capabilities": {"portMappings": true}}]}
 	JSON
 	start containerd containerd --config "$DIR/containerd.toml"
-	wait_for 20 "containerd" images version
-	"$HERE/oci-image" --name "$PAUSE_IMAGE" --output "$DIR/pause.tar" --entrypoint /pause "$BIN/pause:/pause"
+	wait_for_component 20 containerd images version
+	"$HERE/oci-image" --name "$PAUSE_IMAGE" --output "$DIR/pause.tar" --entrypoint /pause "$BIN/pause:/pause" >/dev/null
 	load_image "$DIR/pause.tar"
+}
+
+# overlayfs, unless the file system of the folder cannot carry it (that of a container, say).
+snapshotter() {
+	if inside sh -euc '
+		mkdir -p "$1/probe/lower" "$1/probe/upper" "$1/probe/work" "$1/probe/merged"
+		cd "$1/probe"
+		mount -t overlay -o lowerdir=lower,upperdir=upper,workdir=work overlay merged
+		umount merged
+		rm -r "$1/probe"
+	' sh "$DIR" 2>>"$DIR/log/containerd.log"; then echo overlayfs; else echo native; fi
 }
 
 start_kubelet() {
 	local fail_v1=true
 	is_cgroup_v2 || fail_v1=false
-	issue kubelet "/O=system:nodes/CN=system:node:$NODE_NAME" "DNS:$NODE_NAME,IP:$NODE_ADDRESS"
-	write_kubeconfig "$DIR/kubelet.kubeconfig" kubelet
+	# The disk of this machine may be as full as its owner likes: no image is removed and no pod
+	# refused or evicted because of it.
 	cat >"$DIR/kubelet.yaml" <<-YAML
 		apiVersion: kubelet.config.k8s.io/v1beta1
 		kind: KubeletConfiguration
@@ -118,12 +157,14 @@ start_kubelet() {
 		authorization: {mode: Webhook}
 		tlsCertFile: $DIR/pki/kubelet.crt
 		tlsPrivateKeyFile: $DIR/pki/kubelet.key
-		containerRuntimeEndpoint: unix://$DIR/run/containerd.sock
+		containerRuntimeEndpoint: unix://$SOCKET
 		cgroupDriver: cgroupfs
-		cgroupRoot: /telestream-$NAME
+		cgroupRoot: /$CGROUP
 		failCgroupV1: $fail_v1
 		failSwapOn: false
 		enforceNodeAllocatable: [pods]
+		imageGCHighThresholdPercent: 100
+		evictionHard: {memory.available: 100Mi, nodefs.available: 0%, nodefs.inodesFree: 0%, imagefs.available: 0%, imagefs.inodesFree: 0%}
 		resolvConf: /dev/null
 		volumePluginDir: $DIR/volume-plugins
 		podLogsDir: /var/log/pods
@@ -133,8 +174,6 @@ start_kubelet() {
 }
 
 start_proxy() {
-	issue proxy "/CN=system:kube-proxy"
-	write_kubeconfig "$DIR/proxy.kubeconfig" proxy
 	# Connection tracking is this machine's business.
 	start proxy "$BIN/kube-proxy" --kubeconfig="$DIR/proxy.kubeconfig" --hostname-override="$NODE_NAME" \
 		--proxy-mode=iptables --cluster-cidr="$POD_RANGE" --conntrack-max-per-core=0 \
@@ -143,7 +182,7 @@ start_proxy() {
 
 # The API server may ask the kubelet for logs and the like.
 allow_apiserver_to_kubelet() {
-	"$BIN/kubectl" --kubeconfig "$DIR/kubeconfig" apply --filename - >/dev/null <<-YAML
+	kube apply --filename - >/dev/null <<-YAML
 		apiVersion: rbac.authorization.k8s.io/v1
 		kind: ClusterRoleBinding
 		metadata: {name: telestream:kubelet-clients}
@@ -152,18 +191,19 @@ allow_apiserver_to_kubelet() {
 	YAML
 }
 
-node_ready() {
-	"$BIN/kubectl" --kubeconfig "$DIR/kubeconfig" wait --for=condition=Ready "node/$NODE_NAME" --timeout=1s &&
-		"$BIN/kubectl" --kubeconfig "$DIR/kubeconfig" get serviceaccount default
-}
+node_ready() { kube wait --for=condition=Ready "node/$NODE_NAME" --timeout=1s; }
 
-images() { ctr --address "$DIR/run/containerd.sock" --namespace k8s.io "$@"; }
+images() { ctr --address "$SOCKET" --namespace k8s.io "$@"; }
 
-# load_image ARCHIVE: unless the same archive has been loaded before.
+# load_image ARCHIVE: unless the node has the very images that are in it.
 load_image() {
-	local digest
-	digest=$(sha256sum "$1" | cut -c1-64)
-	grep -qs "$digest" "$DIR/loaded" && return
-	images images import "$1" >/dev/null
-	echo "$digest" >>"$DIR/loaded"
+	[ -f "$1" ] || die "there is no archive $1"
+	local name digest wanted
+	wanted=$(tar -xOf "$1" index.json 2>/dev/null |
+		jq -r '.manifests[] | "\(.annotations["io.containerd.image.name"]) \(.digest)"') || wanted="unknown -"
+	while read -r name digest; do
+		images images list "name==$name" | grep -F " $digest " >/dev/null && continue
+		images images import "$1" >/dev/null
+		return
+	done <<<"$wanted"
 }
