@@ -51,7 +51,7 @@ struct TransferArgs {
     /// Bucket [default: $OCI_BUCKETNAME]
     #[arg(long)]
     bucket: Option<String>,
-    /// Name of the object [default: $OBJECT_PREFIX/the file's name]
+    /// Name of the object; if not given, the file's name below OBJECT_PREFIX
     #[arg(long)]
     object: Option<String>,
     /// How long the link lives, such as 7d or 12h

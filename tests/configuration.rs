@@ -10,9 +10,17 @@ const OF_LIBRARIES: [&str; 1] = ["SSL_CERT_FILE"];
 /// Words in capitals between quotes: `"OCI_REGION"`.
 fn quoted_variables(source: &str) -> BTreeSet<String> {
     let is_variable = |word: &&str| {
-        word.len() > 3 && word.chars().all(|c| c.is_ascii_uppercase() || c == '_') && word.contains('_')
+        word.len() > 3
+            && word.chars().all(|c| c.is_ascii_uppercase() || c == '_')
+            && word.contains('_')
     };
-    source.split('"').skip(1).step_by(2).filter(is_variable).map(str::to_owned).collect()
+    source
+        .split('"')
+        .skip(1)
+        .step_by(2)
+        .filter(is_variable)
+        .map(str::to_owned)
+        .collect()
 }
 
 #[test]
@@ -24,7 +32,12 @@ fn the_example_lists_what_is_read() {
     let listed: BTreeSet<_> = example
         .lines()
         .filter(|line| !line.starts_with('#') && !line.is_empty())
-        .map(|line| line.split_once('=').unwrap_or_else(|| panic!("not a variable: {line}")).0.to_owned())
+        .map(|line| {
+            line.split_once('=')
+                .unwrap_or_else(|| panic!("not a variable: {line}"))
+                .0
+                .to_owned()
+        })
         .collect();
     assert_eq!(listed, used, "left: .env.example, right: src/config.rs");
 }

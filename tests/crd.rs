@@ -182,6 +182,7 @@ async fn defaults_are_filled_in(server: &Server) {
     assert_eq!(serde_json::to_value(&typed.spec).unwrap(), full());
 }
 
+#[allow(clippy::too_many_lines, reason = "a table")]
 async fn bounds_are_kept(server: &Server) {
     let long = |length: usize| json!("x".repeat(length));
     for (path, value, complaint) in [

@@ -13,7 +13,7 @@ use aws_lc_rs::digest::{Context, SHA256};
 use futures::StreamExt as _;
 use k8s_openapi::api::core::v1::Pod;
 use kube::{
-    Api, ResourceExt as _,
+    Api,
     api::{DeleteParams, ListParams, PostParams},
 };
 use serde_json::{Value, json};
@@ -55,7 +55,9 @@ impl World {
         let admin = format!("http://{}", sim.admin_address());
         let mut sessions = Vec::new();
         for _ in 0..2 {
-            let session = http.post(format!("{admin}/telegram/sessions")).json(&json!({"identity": "bot"}));
+            let session = http
+                .post(format!("{admin}/telegram/sessions"))
+                .json(&json!({"identity": "bot"}));
             sessions.push(session.send().await.unwrap().text().await.unwrap());
         }
         let config = sim.oci().client_config();
@@ -72,14 +74,33 @@ impl World {
         });
         let file = data.path().join("values.json");
         std::fs::write(&file, values.to_string()).unwrap();
-        node.run("helm", &[
-            "install", "telestream", support::root().join("charts/telestream").to_str().unwrap(), "--namespace", NAMESPACE,
-            "--create-namespace", "--values", file.to_str().unwrap(), "--wait", "--timeout", "2m",
-        ]);
+        node.run(
+            "helm",
+            &[
+                "install",
+                "telestream",
+                support::root().join("charts/telestream").to_str().unwrap(),
+                "--namespace",
+                NAMESPACE,
+                "--create-namespace",
+                "--values",
+                file.to_str().unwrap(),
+                "--wait",
+                "--timeout",
+                "2m",
+            ],
+        );
         let client = node.client().await;
         let jobs = Api::namespaced(client.clone(), NAMESPACE);
         let pods = Api::namespaced(client, NAMESPACE);
-        Self { node, sim, jobs, pods, http, _data: data }
+        Self {
+            node,
+            sim,
+            jobs,
+            pods,
+            http,
+            _data: data,
+        }
     }
 
     async fn publish(&self, message: Value) -> Published {
@@ -105,32 +126,55 @@ impl World {
         let job = json!({
             "apiVersion": "telestream.io/v1alpha1", "kind": "TransferJob", "metadata": {"name": name}, "spec": spec,
         });
-        self.jobs.create(&PostParams::default(), &serde_json::from_value(job).unwrap()).await.unwrap()
+        self.jobs
+            .create(
+                &PostParams::default(),
+                &serde_json::from_value(job).unwrap(),
+            )
+            .await
+            .unwrap()
     }
 
     /// Waits until the job is as wanted, and returns it.
-    async fn until(&self, name: &str, what: &str, wanted: impl Fn(&TransferJob) -> bool) -> TransferJob {
-        let deadline = Instant::now() + Duration::from_secs(60);
+    async fn until(
+        &self,
+        name: &str,
+        what: &str,
+        wanted: impl Fn(&TransferJob) -> bool,
+    ) -> TransferJob {
+        let deadline = Instant::now() + Duration::from_mins(1);
         loop {
             let job = self.jobs.get(name).await.unwrap();
             if wanted(&job) {
                 return job;
             }
-            assert!(Instant::now() < deadline, "{name} is not {what}: {:#?}", job.status);
+            assert!(
+                Instant::now() < deadline,
+                "{name} is not {what}: {:#?}",
+                job.status
+            );
             sleep(Duration::from_millis(100)).await;
         }
     }
 
     async fn finished(&self, name: &str) -> TransferJob {
-        self.until(name, "finished", |job| job.status.as_ref().is_some_and(|status| status.completion_time.is_some())).await
+        self.until(name, "finished", |job| {
+            job.status
+                .as_ref()
+                .is_some_and(|status| status.completion_time.is_some())
+        })
+        .await
     }
 
     async fn gone(&self, name: &str) {
-        self.eventually(&format!("{name} is gone"), async || self.jobs.get_opt(name).await.unwrap().is_none()).await;
+        self.eventually(&format!("{name} is gone"), async || {
+            self.jobs.get_opt(name).await.unwrap().is_none()
+        })
+        .await;
     }
 
     async fn eventually(&self, what: &str, holds: impl AsyncFn() -> bool) {
-        let deadline = Instant::now() + Duration::from_secs(60);
+        let deadline = Instant::now() + Duration::from_mins(1);
         while !holds().await {
             assert!(Instant::now() < deadline, "not within a minute: {what}");
             sleep(Duration::from_millis(100)).await;
@@ -147,26 +191,54 @@ impl World {
         while let Some(chunk) = body.next().await {
             digest.update(&chunk.unwrap());
         }
-        Ok(digest.finish().as_ref().iter().map(|byte| format!("{byte:02x}")).collect())
+        Ok(digest
+            .finish()
+            .as_ref()
+            .iter()
+            .fold(String::new(), |text, byte| text + &format!("{byte:02x}")))
     }
 
     fn kubectl(&self, arguments: &[&str]) -> String {
-        self.node.run("kubectl", &[&["--namespace", NAMESPACE], arguments].concat())
+        self.node.run(
+            "kubectl",
+            &[&["--namespace", NAMESPACE], arguments].concat(),
+        )
     }
 
     fn objects_of(&self, job: &str) -> Vec<String> {
         let ours = |name: &String| name.contains(&format!("/{job}/"));
-        self.sim.oci().objects().into_iter().map(|object| object.name).filter(ours).collect()
+        self.sim
+            .oci()
+            .objects()
+            .into_iter()
+            .map(|object| object.name)
+            .filter(ours)
+            .collect()
     }
 
     fn links_of(&self, job: &str) -> usize {
-        let ours = |name: &Option<String>| name.as_ref().is_some_and(|name| name.contains(&format!("/{job}/")));
-        self.sim.oci().pars().into_iter().filter(|par| ours(&par.object_name)).count()
+        let ours = |name: &Option<String>| {
+            name.as_ref()
+                .is_some_and(|name| name.contains(&format!("/{job}/")))
+        };
+        self.sim
+            .oci()
+            .pars()
+            .into_iter()
+            .filter(|par| ours(&par.object_name))
+            .count()
     }
 }
 
 fn link(job: &TransferJob) -> String {
-    job.status.as_ref().unwrap().link.as_ref().unwrap().url.clone()
+    job.status
+        .as_ref()
+        .unwrap()
+        .link
+        .as_ref()
+        .unwrap()
+        .url
+        .clone()
 }
 
 fn reason(job: &TransferJob) -> (Phase, String) {
@@ -202,12 +274,28 @@ async fn files_of_every_size_arrive(world: &World) {
     // Then each ends with a link to the same bytes
     for (name, size, file) in &published {
         let job = world.finished(name).await;
-        assert_eq!(reason(&job), (Phase::Succeeded, "Succeeded".to_owned()), "{name}: {:#?}", job.status);
-        assert_eq!(world.download(&link(&job)).await, Ok(file.sha256.clone()), "{name}");
-        assert_eq!((world.objects_of(name).len(), world.links_of(name)), (1, 1), "{name}");
+        assert_eq!(
+            reason(&job),
+            (Phase::Succeeded, "Succeeded".to_owned()),
+            "{name}: {:#?}",
+            job.status
+        );
+        assert_eq!(
+            world.download(&link(&job)).await,
+            Ok(file.sha256.clone()),
+            "{name}"
+        );
+        assert_eq!(
+            (world.objects_of(name).len(), world.links_of(name)),
+            (1, 1),
+            "{name}"
+        );
         let status = job.status.unwrap();
         assert_eq!(status.object.unwrap().size.cast_unsigned(), *size);
-        assert_eq!((status.attempt, status.failures, status.interruptions), (1, 0, 0));
+        assert_eq!(
+            (status.attempt, status.failures, status.interruptions),
+            (1, 0, 0)
+        );
     }
     // And kubectl shows it, without the link
     let shown = world.kubectl(&["get", "tj", "large", "-o", "wide"]);
@@ -215,20 +303,35 @@ async fn files_of_every_size_arrive(world: &World) {
         assert!(shown.contains(word), "{word} is not in:\n{shown}");
     }
     assert!(!shown.contains("http"), "{shown}");
-    world.kubectl(&["wait", "--for=condition=Complete", "tj/large", "--timeout=1s"]);
+    world.kubectl(&[
+        "wait",
+        "--for=condition=Complete",
+        "tj/large",
+        "--timeout=1s",
+    ]);
     let events = world.kubectl(&["events", "--for", "transferjob/large"]);
-    assert!(events.contains("Succeeded") && !events.contains("http"), "{events}");
+    assert!(
+        events.contains("Succeeded") && !events.contains("http"),
+        "{events}"
+    );
 }
 
 async fn what_cannot_work_fails_with_its_reason(world: &World) {
-    let text = world.publish(json!({"chatId": CHANNEL, "kind": "text", "text": "no file"})).await;
+    let text = world
+        .publish(json!({"chatId": CHANNEL, "kind": "text", "text": "no file"}))
+        .await;
     let file = world.publish_file("a.bin", 20 * MIB).await;
     let stranger = json!({"source": {"chatId": -1_009_999_999_999_i64, "messageId": 1}});
     for (name, message, change, expected) in [
         ("deleted", 999_999, json!({}), "MessageNotFound"),
         ("not-a-file", text.message_id, json!({}), "NoMedia"),
         ("not-visible", 1, stranger, "MessageNotFound"),
-        ("no-bucket", file.message_id, json!({"destination": {"bucket": "nowhere"}}), "BucketNotFound"),
+        (
+            "no-bucket",
+            file.message_id,
+            json!({"destination": {"bucket": "nowhere"}}),
+            "BucketNotFound",
+        ),
     ] {
         world.apply(name, message, change).await;
         let job = world.finished(name).await;
@@ -240,11 +343,30 @@ async fn what_cannot_work_fails_with_its_reason(world: &World) {
 }
 
 async fn a_hostile_name_becomes_a_safe_one(world: &World) {
-    let file = world.publish_file(&format!("../../{}\u{202e}\r\n.tar.gz", "ä".repeat(2_000)), MIB).await;
+    let file = world
+        .publish_file(
+            &format!("../../{}\u{202e}\r\n.tar.gz", "ä".repeat(2_000)),
+            MIB,
+        )
+        .await;
     world.apply("hostile", file.message_id, json!({})).await;
     let job = world.finished("hostile").await;
-    let name = job.status.as_ref().unwrap().object.as_ref().unwrap().name.clone();
-    assert!(name.ends_with(".gz") && name.len() < 300 && !name.contains("..") && !name.contains('\u{202e}'), "{name}");
+    let name = job
+        .status
+        .as_ref()
+        .unwrap()
+        .object
+        .as_ref()
+        .unwrap()
+        .name
+        .clone();
+    assert!(
+        name.ends_with("ä.gz")
+            && name.len() < 300
+            && !name.contains("..")
+            && !name.contains('\u{202e}'),
+        "{name}"
+    );
     assert_eq!(world.download(&link(&job)).await, Ok(file.sha256));
 }
 
@@ -262,19 +384,38 @@ async fn a_killed_worker_is_replaced_and_the_file_arrives(world: &World) {
     let file = world.publish_file("film.mkv", 100 * MIB).await;
     slow_down(world);
     world.apply("killed", file.message_id, json!({})).await;
-    let stored = |job: &TransferJob| job.status.as_ref().and_then(|s| s.progress.as_ref()).map_or(0, |p| p.bytes);
-    let job = world.until("killed", "under way", |job| stored(job) > 40 * MIB.cast_signed()).await;
+    let stored = |job: &TransferJob| {
+        job.status
+            .as_ref()
+            .and_then(|s| s.progress.as_ref())
+            .map_or(0, |p| p.bytes)
+    };
+    let job = world
+        .until("killed", "under way", |job| {
+            stored(job) > 40 * MIB.cast_signed()
+        })
+        .await;
     let pod = job.status.unwrap().assignment.unwrap().pod;
     // When its pod is killed
-    world.pods.delete(&pod, &DeleteParams::default().grace_period(0)).await.unwrap();
+    world
+        .pods
+        .delete(&pod, &DeleteParams::default().grace_period(0))
+        .await
+        .unwrap();
     speed_up(world);
     // Then another takes over and the file is whole
     let job = world.finished("killed").await;
     assert_eq!(reason(&job).0, Phase::Succeeded, "{:#?}", job.status);
     assert_eq!(world.download(&link(&job)).await, Ok(file.sha256));
     let status = job.status.unwrap();
-    assert_eq!((status.attempt, status.failures, status.interruptions), (2, 0, 1));
-    assert_eq!((world.objects_of("killed").len(), world.links_of("killed")), (1, 1));
+    assert_eq!(
+        (status.attempt, status.failures, status.interruptions),
+        (2, 0, 1)
+    );
+    assert_eq!(
+        (world.objects_of("killed").len(), world.links_of("killed")),
+        (1, 1)
+    );
 }
 
 async fn deleting_a_running_transfer_leaves_nothing(world: &World) {
@@ -282,24 +423,50 @@ async fn deleting_a_running_transfer_leaves_nothing(world: &World) {
     let file = world.publish_file("film.mkv", 100 * MIB).await;
     slow_down(world);
     world.apply("cancelled", file.message_id, json!({})).await;
-    world.until("cancelled", "uploading", |job| job.status.as_ref().is_some_and(|status| status.upload.is_some())).await;
+    world
+        .until("cancelled", "uploading", |job| {
+            job.status
+                .as_ref()
+                .is_some_and(|status| status.upload.is_some())
+        })
+        .await;
     // When its TransferJob is deleted
-    world.jobs.delete("cancelled", &DeleteParams::default()).await.unwrap();
+    world
+        .jobs
+        .delete("cancelled", &DeleteParams::default())
+        .await
+        .unwrap();
     // Then it goes, with everything it made
     world.gone("cancelled").await;
     speed_up(world);
-    assert_eq!((world.objects_of("cancelled").len(), world.links_of("cancelled")), (0, 0));
+    assert_eq!(
+        (
+            world.objects_of("cancelled").len(),
+            world.links_of("cancelled")
+        ),
+        (0, 0)
+    );
 }
 
 async fn deleting_a_finished_transfer_ends_its_link(world: &World) {
     for (name, policy, objects) in [("kept", "Retain", 1), ("removed", "Delete", 0)] {
         let file = world.publish_file("a.bin", MIB).await;
-        world.apply(name, file.message_id, json!({"reclaimPolicy": policy})).await;
+        world
+            .apply(name, file.message_id, json!({"reclaimPolicy": policy}))
+            .await;
         let url = link(&world.finished(name).await);
-        world.jobs.delete(name, &DeleteParams::default()).await.unwrap();
+        world
+            .jobs
+            .delete(name, &DeleteParams::default())
+            .await
+            .unwrap();
         world.gone(name).await;
         assert_eq!(world.download(&url).await, Err(404), "{name}");
-        assert_eq!((world.objects_of(name).len(), world.links_of(name)), (objects, 0), "{name}");
+        assert_eq!(
+            (world.objects_of(name).len(), world.links_of(name)),
+            (objects, 0),
+            "{name}"
+        );
     }
 }
 
@@ -314,6 +481,10 @@ async fn idle_workers_are_retired(world: &World) {
     world.eventually("no worker pod is left", none).await;
     let controller = ListParams::default().labels("app.kubernetes.io/component=controller");
     let controllers = world.pods.list(&controller).await.unwrap();
-    let names: Vec<_> = controllers.items.iter().map(|pod| pod.name_any()).collect();
+    let names: Vec<_> = controllers
+        .items
+        .iter()
+        .map(kube::ResourceExt::name_any)
+        .collect();
     assert_eq!(names.len(), 1, "{names:?}");
 }

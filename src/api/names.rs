@@ -64,10 +64,8 @@ pub fn placement(job: &TransferJob, prefix: &str, key: &hmac::Key) -> Placement 
         || "shared".to_owned(),
         |requester| {
             let tag = hmac::sign(key, &requester.user_id.to_be_bytes());
-            tag.as_ref()[..8]
-                .iter()
-                .map(|byte| format!("{byte:02x}"))
-                .collect()
+            let start = tag.as_ref().first_chunk().copied().unwrap_or_default();
+            format!("{:016x}", u64::from_be_bytes(start))
         },
     );
     let created = job

@@ -1,5 +1,10 @@
 //! What a `TransferJob` asks for: one file, where it goes, and how long its link lives.
 
+#![allow(
+    clippy::duplicated_attributes,
+    reason = "each printer column has a type of its own"
+)]
+
 use kube::{CustomResource, KubeSchema};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -76,7 +81,7 @@ use super::{HumanDuration, TransferJobStatus};
     ),
     printcolumn(
         name = "Expires",
-        type_ = "date",
+        type_ = "string",
         json_path = ".status.link.expiresAt",
         priority = 1,
         description = "When the link ends"

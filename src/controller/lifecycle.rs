@@ -20,7 +20,7 @@ use crate::api::{
 const STOP_GRACE: SignedDuration = SignedDuration::from_secs(30);
 
 /// The longest wait between two attempts, unless a server asks for more.
-const MAX_BACKOFF: Duration = Duration::from_secs(3_600);
+const MAX_BACKOFF: Duration = Duration::from_hours(1);
 
 /// Interruptions after which a transfer is given up all the same.
 const MAX_INTERRUPTIONS: i32 = 20;

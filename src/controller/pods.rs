@@ -141,10 +141,8 @@ impl PodFactory {
             ));
         }
         let digest = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, yaml.as_bytes());
-        let template_hash = digest.as_ref()[..8]
-            .iter()
-            .map(|byte| format!("{byte:02x}"))
-            .collect();
+        let start = digest.as_ref().first_chunk().copied().unwrap_or_default();
+        let template_hash = format!("{:016x}", u64::from_be_bytes(start));
         Ok(Self {
             template,
             template_hash,

@@ -154,6 +154,7 @@ mod tests {
     }
 
     #[test]
+    #[allow(clippy::too_many_lines, reason = "a table")]
     fn pods_follow_the_work() {
         use SlotState::{Busy, Dead, Empty, Leaving, Starting};
         let standby = PoolSize { standby: 1, ..SIZE };

@@ -27,7 +27,7 @@ use super::{
 use crate::{Class, api::TransferJob};
 
 /// The first and the longest wait after an error.
-const ERROR_BACKOFF: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(300));
+const ERROR_BACKOFF: (Duration, Duration) = (Duration::from_secs(1), Duration::from_mins(5));
 
 /// A step could not be taken.
 #[derive(Debug, thiserror::Error)]
@@ -121,7 +121,7 @@ async fn apply(job: &TransferJob, step: Step, context: &Context) -> Result<(), E
         Step::DeletePod(assignment) => {
             writer
                 .delete_pod(&assignment.pod, &assignment.pod_uid)
-                .await?
+                .await?;
         }
         Step::Finish => {
             context.clean_up.leftovers(job).await?;

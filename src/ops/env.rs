@@ -6,7 +6,10 @@
 use std::{collections::HashMap, fmt::Display, str::FromStr};
 
 /// Where variables come from.
-pub struct Environment(Box<dyn Fn(&str) -> Option<String> + Send + Sync>);
+pub struct Environment(Box<Lookup>);
+
+/// Finds the value of a variable.
+type Lookup = dyn Fn(&str) -> Option<String> + Send + Sync;
 
 /// A variable is missing or malformed.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]

@@ -28,7 +28,11 @@ pub fn start(format: LogFormat, filter: &LogFilter) {
         .with_target(false);
     let lines = match format {
         LogFormat::Text => lines.boxed(),
-        LogFormat::Json => lines.json().flatten_event(true).boxed(),
+        LogFormat::Json => lines
+            .json()
+            .flatten_event(true)
+            .with_span_list(false)
+            .boxed(),
     };
     // A second start, as in tests, keeps the first.
     drop(registry().with(filter).with(lines).try_init());

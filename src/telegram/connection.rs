@@ -59,14 +59,13 @@ impl Telegram {
         request: &R,
     ) -> Result<R::Return, Error> {
         let handle = self.pool().await;
-        match timeout(CALL_TIMEOUT, handle.invoke_in_dc(data_centre, request)).await {
-            Ok(reply) => Ok(reply?),
-            Err(_) => {
-                // A connection that does not answer may be half open: the next call gets a new one.
-                handle.disconnect_from_dc(data_centre);
-                Err(Error::Timeout(CALL_TIMEOUT))
-            }
-        }
+        let Ok(reply) = timeout(CALL_TIMEOUT, handle.invoke_in_dc(data_centre, request)).await
+        else {
+            // A connection that does not answer may be half open: the next call gets a new one.
+            handle.disconnect_from_dc(data_centre);
+            return Err(Error::Timeout(CALL_TIMEOUT));
+        };
+        Ok(reply?)
     }
 
     /// Makes a foreign data centre know the identity. Telegram limits how often this may be done.

@@ -119,7 +119,7 @@ impl RemoteFile {
                     .store(data_centre.ok_or(error)?, Ordering::Relaxed);
             }
             Error::Rpc(rpc) if rpc.name.starts_with("FILE_REFERENCE_") => {
-                self.refresh(used).await?
+                self.refresh(used).await?;
             }
             Error::SessionRefused { name } if name == "AUTH_KEY_UNREGISTERED" => {
                 self.telegram

@@ -111,13 +111,13 @@ pub async fn run<S: Source, K: Sink>(
     let all = stream::iter(stores)
         .buffer_unordered(window.parts.get())
         .try_collect::<Vec<_>>();
-    let mut stored = tokio::select! {
+    let mut all_stored = tokio::select! {
         biased;
         () = stop.cancelled() => return Err(Error::Stopped),
-        stored = all => stored?,
+        result = all => result?,
     };
-    stored.sort_by_key(|part| part.number);
-    Ok(stored)
+    all_stored.sort_by_key(|part| part.number);
+    Ok(all_stored)
 }
 
 /// What a body leaves behind when it has been read.
@@ -188,6 +188,7 @@ fn body<S: Source>(
 }
 
 #[cfg(test)]
+#[allow(clippy::cast_possible_truncation, reason = "patterns of bytes")]
 mod tests {
     use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
@@ -341,7 +342,7 @@ mod tests {
             ..Checker::default()
         };
         let stopper = stop.clone();
-        let (result, _) = tokio::join!(transfer(Pattern::default(), sink, stop), async {
+        let (result, ()) = tokio::join!(transfer(Pattern::default(), sink, stop), async {
             tokio::task::yield_now().await;
             stopper.cancel();
         });

@@ -44,8 +44,9 @@ impl Layout {
 
     /// The layout that an earlier attempt began with, if it can be gone on with.
     pub fn resume(size: u64, part_size: u64) -> Option<Self> {
-        let fits =
-            part_size > 0 && part_size % CHUNK_BYTES == 0 && size.div_ceil(part_size) <= MAX_PARTS;
+        let fits = part_size > 0
+            && part_size.is_multiple_of(CHUNK_BYTES)
+            && size.div_ceil(part_size) <= MAX_PARTS;
         fits.then_some(Self { size, part_size })
     }
 
@@ -134,7 +135,7 @@ mod tests {
         #[test]
         fn parts_and_chunks_cover_the_file_once_and_in_order(size in prop_oneof![0..64 * MIB, 0..600 * GIB]) {
             let layout = Layout::new(size);
-            prop_assert!(layout.part_size() % MIB == 0 && layout.part_size() >= MIN_PART_BYTES);
+            prop_assert!(layout.part_size().is_multiple_of(MIB) && layout.part_size() >= MIN_PART_BYTES);
             let mut at = 0;
             let mut count = 0;
             for part in layout.parts() {

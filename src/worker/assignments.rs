@@ -50,7 +50,7 @@ impl Assignments {
         let ours =
             watcher::Config::default().fields(&format!("status.assignment.podUID={pod_uid}"));
         let (store, writer) = reflector::store();
-        let (changed, changes) = watch::channel(0);
+        let (count_tx, changes) = watch::channel(0);
         let mut events = watcher(jobs, ours)
             .default_backoff()
             .reflect(writer)
@@ -58,7 +58,7 @@ impl Assignments {
         let watching = tokio::spawn(async move {
             while let Some(event) = events.next().await {
                 match event {
-                    Ok(_) => changed.send_modify(|count| *count += 1),
+                    Ok(_) => count_tx.send_modify(|count| *count += 1),
                     Err(error) => warn!(%error, "watching for assignments failed; trying again"),
                 }
             }

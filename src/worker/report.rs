@@ -27,7 +27,7 @@ const CALL_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// How long the end of an attempt is tried to be written: longer, and the controller has taken the
 /// pod for lost anyway.
-const OUTCOME_PATIENCE: Duration = Duration::from_secs(600);
+const OUTCOME_PATIENCE: Duration = Duration::from_mins(10);
 
 /// How often the meter is looked at.
 const PROGRESS_INTERVAL: Duration = Duration::from_millis(500);

@@ -102,7 +102,7 @@ async fn connect(settings: &WorkerSettings) -> Result<Arc<Telegram>, telegram::E
             Err(error) => {
                 warn!(%error, "Telegram cannot be reached; trying again");
                 sleep(wait).await;
-                wait = (wait * 2).min(Duration::from_secs(60));
+                wait = (wait * 2).min(Duration::from_mins(1));
             }
             connected => return connected,
         }

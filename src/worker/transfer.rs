@@ -654,6 +654,7 @@ fn attachment(name: &SafeFileName) -> String {
 }
 
 #[cfg(test)]
+#[allow(clippy::cast_possible_truncation, reason = "patterns of bytes")]
 mod tests {
     use super::*;
 

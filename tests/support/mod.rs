@@ -65,7 +65,8 @@ impl ControlPlane {
 async fn client(kubeconfig: &Path) -> Client {
     let kubeconfig = Kubeconfig::read_from(kubeconfig).expect("dev/cluster wrote a kubeconfig");
     let config = Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default()).await;
-    Client::try_from(config.expect("the kubeconfig is whole")).expect("the kubeconfig gives a client")
+    Client::try_from(config.expect("the kubeconfig is whole"))
+        .expect("the kubeconfig gives a client")
 }
 
 impl Drop for ControlPlane {
@@ -93,11 +94,21 @@ impl Node {
         let image = dev("image", &[]).trim().to_owned();
         dev("cluster", &["up", "--name", &name]);
         let archive = root().join("target/image/telestream.tar");
-        dev("cluster", &["load", "--name", &name, archive.to_str().expect("a path in UTF-8")]);
+        dev(
+            "cluster",
+            &[
+                "load",
+                "--name",
+                &name,
+                archive.to_str().expect("a path in UTF-8"),
+            ],
+        );
         let env = dev("cluster", &["env", "--name", &name]);
         let value = |key: &str| {
             let found = env.lines().find_map(|line| line.strip_prefix(key));
-            found.unwrap_or_else(|| panic!("the cluster's environment lacks {key}")).to_owned()
+            found
+                .unwrap_or_else(|| panic!("the cluster's environment lacks {key}"))
+                .to_owned()
         };
         let own_path = std::env::var("PATH").unwrap_or_default();
         Self {
@@ -124,7 +135,10 @@ impl Node {
             .output()
             .unwrap_or_else(|error| panic!("{program} cannot be run: {error}"));
         let said = String::from_utf8_lossy(&output.stderr);
-        assert!(output.status.success(), "{program} {arguments:?} failed:\n{said}");
+        assert!(
+            output.status.success(),
+            "{program} {arguments:?} failed:\n{said}"
+        );
         String::from_utf8(output.stdout).expect("it prints UTF-8")
     }
 }
