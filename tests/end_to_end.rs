@@ -363,7 +363,7 @@ async fn a_hostile_name_becomes_a_safe_one(world: &World) {
     assert!(
         name.ends_with("ä.gz")
             && name.len() < 300
-            && !name.contains("..")
+            && name.split('/').all(|part| part != "..")
             && !name.contains('\u{202e}'),
         "{name}"
     );

@@ -9,6 +9,7 @@
 //! - [`content`]: the bytes of files, made up or from disk.
 //! - `admin`: the HTTP interface by which tests and people provision them.
 //! - [`http`]: a server that is owned.
+//! - `tls`: what makes Object Storage's connections as private as the real one's.
 //!
 //! Nothing here knows the product, and the product never links to it.
 
@@ -17,18 +18,22 @@ pub mod content;
 pub mod http;
 pub mod oci;
 pub mod telegram;
+mod tls;
 
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use axum::serve::ListenerExt as _;
 use http::HttpServer;
 use oci::ObjectStorage;
 use telegram::{DataCentres, Telegram};
+use tls::TlsListener;
 use tokio::net::TcpListener;
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
+use tokio_rustls::TlsAcceptor;
 
 /// How long requests under way may take to end.
 const STOP_PATIENCE: Duration = Duration::from_secs(5);
@@ -46,6 +51,8 @@ pub struct Options {
     pub telegram: telegram::Options,
     /// The port of Object Storage; 0 lets the kernel pick one.
     pub oci_port: u16,
+    /// Speaks TLS with a key of its own, whose certificate is written here for clients to trust.
+    pub oci_certificate: Option<PathBuf>,
     /// Where buckets are kept.
     pub oci_folder: PathBuf,
     /// Object Storage.
@@ -62,6 +69,7 @@ impl Options {
             admin_port: 0,
             telegram: telegram::Options::in_folder(data_dir.join("telegram")),
             oci_port: 0,
+            oci_certificate: None,
             oci_folder: data_dir.join("oci"),
             oci: oci::Options::default(),
         }
@@ -77,6 +85,9 @@ pub enum StartError {
     /// Object Storage cannot.
     #[error("the Object Storage stand-in cannot start")]
     Oci(#[from] oci::OpenError),
+    /// Object Storage has no certificate.
+    #[error("the Object Storage stand-in's certificate cannot be made")]
+    OciCertificate(#[source] io::Error),
     /// Object Storage cannot listen.
     #[error("the Object Storage stand-in cannot listen on port {port}")]
     OciPort {
@@ -109,6 +120,7 @@ pub struct Sim {
 /// The listener of Object Storage.
 struct OciServer {
     address: SocketAddr,
+    scheme: &'static str,
     stop: oneshot::Sender<()>,
     serving: JoinHandle<io::Result<()>>,
 }
@@ -125,18 +137,23 @@ impl Sim {
             admin_port: port,
             telegram,
             oci_port,
+            oci_certificate,
             oci_folder,
             oci,
         } = options;
         let (data_centres, telegram) = DataCentres::start(listen, advertise, &telegram).await?;
         let oci = ObjectStorage::open(oci_folder, oci)?;
-        let oci_server = OciServer::start(&oci, listen, oci_port)
+        let oci_tls = oci_certificate
+            .map(|path| tls::acceptor(advertise.into(), &path))
+            .transpose()
+            .map_err(StartError::OciCertificate)?;
+        let oci_server = OciServer::start(&oci, listen, oci_port, oci_tls)
             .await
             .map_err(|source| StartError::OciPort {
                 port: oci_port,
                 source,
             })?;
-        oci.set_public_url(format!("http://{advertise}:{}", oci_server.address.port()));
+        oci.set_public_url(oci_server.url(advertise.into()));
         let router = admin::router(telegram.clone(), &oci);
         let admin = HttpServer::start(listen, port, router)
             .await
@@ -170,6 +187,11 @@ impl Sim {
         self.oci_server.address
     }
 
+    /// The URL of the address at which Object Storage listens.
+    pub fn oci_url(&self) -> String {
+        self.oci_server.url(self.oci_server.address.ip())
+    }
+
     /// Ends everything and waits until it has ended.
     pub async fn stop(self) {
         self.admin.stop().await;
@@ -179,20 +201,37 @@ impl Sim {
 }
 
 impl OciServer {
-    async fn start(oci: &ObjectStorage, listen: IpAddr, port: u16) -> io::Result<Self> {
+    async fn start(
+        oci: &ObjectStorage,
+        listen: IpAddr,
+        port: u16,
+        tls: Option<TlsAcceptor>,
+    ) -> io::Result<Self> {
         let listener = TcpListener::bind((listen, port)).await?;
         let address = listener.local_addr()?;
         let (stop, stopped) = oneshot::channel();
+        // A dropped sender stops it too.
+        let stopped = async { drop(stopped.await) };
         let oci = oci.clone();
-        let serving = tokio::spawn(async move {
-            // A dropped sender stops it too.
-            oci.serve(listener, async { drop(stopped.await) }).await
-        });
+        let (scheme, serving) = if let Some(acceptor) = tls {
+            let listener = TlsListener::new(listener, acceptor)?;
+            let serving = tokio::spawn(async move { oci.serve(listener, stopped).await });
+            ("https", serving)
+        } else {
+            let listener = listener.tap_io(http::no_delay);
+            let serving = tokio::spawn(async move { oci.serve(listener, stopped).await });
+            ("http", serving)
+        };
         Ok(Self {
             address,
+            scheme,
             stop,
             serving,
         })
+    }
+
+    fn url(&self, host: IpAddr) -> String {
+        format!("{}://{host}:{}", self.scheme, self.address.port())
     }
 
     async fn stop(self) {

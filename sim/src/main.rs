@@ -44,6 +44,10 @@ struct Serve {
     /// Object Storage's port; 0 lets the kernel pick one.
     #[arg(long, default_value_t = 0)]
     oci_port: u16,
+    /// Object Storage speaks TLS; its certificate is written to oci-certificate.pem in the data
+    /// directory, for clients to trust.
+    #[arg(long)]
+    oci_tls: bool,
     /// The data centre at which the accounts live.
     #[arg(long, default_value_t = 2)]
     home_dc: i32,
@@ -93,6 +97,9 @@ impl Serve {
         options.advertise = self.advertise;
         options.admin_port = self.admin_port;
         options.oci_port = self.oci_port;
+        options.oci_certificate = self
+            .oci_tls
+            .then(|| self.data_dir.join("oci-certificate.pem"));
         let telegram = &mut options.telegram;
         telegram.home = DcId(self.home_dc);
         if !self.dcs.is_empty() {
@@ -140,7 +147,7 @@ async fn main() -> anyhow::Result<()> {
 fn announce(sim: &Sim) -> anyhow::Result<()> {
     let line = serde_json::json!({
         "admin": format!("http://{}", sim.admin_address()),
-        "oci": format!("http://{}", sim.oci_address()),
+        "oci": sim.oci_url(),
         "telegram": {
             "homeDc": sim.telegram().home(),
             "dcs": sim.telegram().addresses(),

@@ -4,7 +4,6 @@
 
 use std::future::Future as _;
 use std::io;
-use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -14,7 +13,6 @@ use std::time::Duration;
 use axum::extract::connect_info::Connected;
 use axum::serve::{IncomingStream, Listener};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::net::{TcpListener, TcpStream};
 use tokio::time::{Instant, Sleep, sleep_until};
 
 /// Bytes a second and direction that each connection carries; 0 is no limit.
@@ -41,26 +39,23 @@ impl Connection {
 
 /// Accepts the service's connections.
 #[derive(Debug)]
-pub(super) struct Paced {
-    listener: TcpListener,
+pub(super) struct Paced<L> {
+    listener: L,
     rate: Rate,
 }
 
-impl Paced {
-    pub(super) fn new(listener: TcpListener, rate: Rate) -> Self {
+impl<L> Paced<L> {
+    pub(super) fn new(listener: L, rate: Rate) -> Self {
         Self { listener, rate }
     }
 }
 
-impl Listener for Paced {
-    type Io = PacedStream;
-    type Addr = SocketAddr;
+impl<L: Listener> Listener for Paced<L> {
+    type Io = PacedStream<L::Io>;
+    type Addr = L::Addr;
 
     async fn accept(&mut self) -> (Self::Io, Self::Addr) {
-        let (stream, address) = Listener::accept(&mut self.listener).await;
-        if let Err(error) = stream.set_nodelay(true) {
-            tracing::debug!(%error, "a connection without TCP_NODELAY");
-        }
+        let (stream, address) = self.listener.accept().await;
         let stream = PacedStream {
             stream,
             rate: self.rate.clone(),
@@ -71,21 +66,21 @@ impl Listener for Paced {
         (stream, address)
     }
 
-    fn local_addr(&self) -> io::Result<SocketAddr> {
+    fn local_addr(&self) -> io::Result<L::Addr> {
         self.listener.local_addr()
     }
 }
 
-impl Connected<IncomingStream<'_, Paced>> for Connection {
-    fn connect_info(stream: IncomingStream<'_, Paced>) -> Self {
+impl<L: Listener> Connected<IncomingStream<'_, Paced<L>>> for Connection {
+    fn connect_info(stream: IncomingStream<'_, Paced<L>>) -> Self {
         stream.io().cut.clone()
     }
 }
 
 /// One connection.
 #[derive(Debug)]
-pub(super) struct PacedStream {
-    stream: TcpStream,
+pub(super) struct PacedStream<S> {
+    stream: S,
     rate: Rate,
     reading: Pace,
     writing: Pace,
@@ -122,7 +117,7 @@ impl Pace {
     }
 }
 
-impl AsyncRead for PacedStream {
+impl<S: AsyncRead + Unpin> AsyncRead for PacedStream<S> {
     fn poll_read(
         self: Pin<&mut Self>,
         context: &mut Context<'_>,
@@ -138,7 +133,7 @@ impl AsyncRead for PacedStream {
     }
 }
 
-impl PacedStream {
+impl<S> PacedStream<S> {
     fn poll_writable(&mut self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         if self.cut.0.load(Ordering::Acquire) {
             return Poll::Ready(Err(io::ErrorKind::ConnectionReset.into()));
@@ -148,7 +143,7 @@ impl PacedStream {
     }
 }
 
-impl AsyncWrite for PacedStream {
+impl<S: AsyncWrite + Unpin> AsyncWrite for PacedStream<S> {
     fn poll_write(
         self: Pin<&mut Self>,
         context: &mut Context<'_>,

@@ -34,6 +34,7 @@ mod route;
 mod service;
 mod store;
 
+use std::fmt::Debug;
 use std::future::Future;
 use std::io;
 use std::path::PathBuf;
@@ -41,8 +42,8 @@ use std::sync::{Arc, PoisonError, RwLock};
 
 use axum::Router;
 use axum::routing::any;
+use axum::serve::Listener;
 use jiff::Timestamp;
-use tokio::net::TcpListener;
 use tokio_util::task::TaskTracker;
 
 use blob::Blobs;
@@ -146,7 +147,7 @@ impl ObjectStorage {
     /// If the listener fails.
     pub async fn serve(
         &self,
-        listener: TcpListener,
+        listener: impl Listener<Addr: Debug>,
         shutdown: impl Future<Output = ()> + Send + 'static,
     ) -> io::Result<()> {
         let listener = Paced::new(listener, self.inner.rate.clone());
