@@ -13,11 +13,13 @@
 //! - [`message`]: the service messages inside: containers, results, acks, salts.
 //! - [`gzip`]: packed bodies, with a bound on what they unpack to.
 //! - [`session`]: message ids and sequence numbers: making ours, judging theirs.
+//! - [`client`]: a client's half of a session, which does all of the above by itself.
 //! - [`crypto`] and [`ige`]: authorization keys, key derivation, AES-IGE.
 //!
 //! Everything works on the caller's buffer, so that a reply can be read from the socket, opened
 //! and handed on without being copied.
 
+pub mod client;
 pub mod crypto;
 pub mod envelope;
 pub mod gzip;
