@@ -16,7 +16,8 @@ use crate::{
         env::{ConfigError, Environment},
         logging::{LogFilter, LogFormat},
     },
-    telegram::{ApiId, Session},
+    telegram::{Account, FileConnections},
+    transfer::Window,
     worker::WorkerSettings,
 };
 
@@ -29,14 +30,6 @@ pub struct Logging {
     pub format: LogFormat,
     /// Which lines.
     pub filter: LogFilter,
-}
-
-/// The Telegram side.
-pub struct Telegram {
-    /// The identity.
-    pub session: Session,
-    /// The application's id.
-    pub api_id: ApiId,
 }
 
 /// The Object Storage side.
@@ -82,23 +75,34 @@ impl Logging {
     }
 }
 
-impl Telegram {
-    /// Reads `API_ID` and the file that `SESSION_FILE` names.
-    ///
-    /// # Errors
-    /// A variable is missing or malformed, or its file cannot be used.
-    pub async fn read(env: &Environment) -> Result<Self, ConfigError> {
-        let api_id = env.required("API_ID")?;
-        let path: PathBuf = env.required("SESSION_FILE")?;
-        let text = read_file("SESSION_FILE", &path).await?;
-        let session = text.parse().map_err(|error| {
-            ConfigError::new(
-                "SESSION_FILE",
-                format!("names {}, which is {error}", path.display()),
-            )
-        })?;
-        Ok(Self { session, api_id })
-    }
+/// The Telegram side: `API_ID`, the file that `SESSION_FILE` names, and `TELEGRAM_CONNECTIONS`.
+///
+/// # Errors
+/// A variable is missing or malformed, or its file cannot be used.
+pub async fn account(env: &Environment) -> Result<Account, ConfigError> {
+    let api_id = env.required("API_ID")?;
+    let file_connections = env.or("TELEGRAM_CONNECTIONS", FileConnections::default())?;
+    let path: PathBuf = env.required("SESSION_FILE")?;
+    let text = read_file("SESSION_FILE", &path).await?;
+    let session = text.parse().map_err(|error| {
+        ConfigError::new(
+            "SESSION_FILE",
+            format!("names {}, which is {error}", path.display()),
+        )
+    })?;
+    Ok(Account {
+        session,
+        api_id,
+        file_connections,
+    })
+}
+
+/// The memory of a transfer: `TRANSFER_WINDOW`.
+///
+/// # Errors
+/// The variable is malformed.
+pub fn window(env: &Environment) -> Result<Window, ConfigError> {
+    env.or("TRANSFER_WINDOW", Window::default())
 }
 
 impl Storage {
@@ -180,7 +184,7 @@ fn object_name_key(env: &Environment) -> Result<hmac::Key, ConfigError> {
 pub async fn worker(env: &Environment) -> Result<WorkerSettings, ConfigError> {
     let namespace = env.required("POD_NAMESPACE")?;
     let pod_uid = env.required("POD_UID")?;
-    let Telegram { session, api_id } = Telegram::read(env).await?;
+    let account = account(env).await?;
     let object_name_key = object_name_key(env)?;
     let Storage {
         client: storage,
@@ -190,8 +194,8 @@ pub async fn worker(env: &Environment) -> Result<WorkerSettings, ConfigError> {
     Ok(WorkerSettings {
         namespace,
         pod_uid,
-        session,
-        api_id,
+        account,
+        window: window(env)?,
         storage,
         bucket,
         object_prefix,

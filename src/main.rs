@@ -127,7 +127,7 @@ async fn run_worker(env: &Environment) -> anyhow::Result<()> {
 }
 
 async fn run_transfer(env: &Environment, args: TransferArgs) -> anyhow::Result<()> {
-    let config::Telegram { session, api_id } = config::Telegram::read(env).await?;
+    let account = config::account(env).await?;
     let storage = config::Storage::read(env).await?;
     let request = TransferRequest {
         message: MessageRef {
@@ -143,8 +143,9 @@ async fn run_transfer(env: &Environment, args: TransferArgs) -> anyhow::Result<(
         link_ttl: args.link_ttl.get(),
     };
     let engine = Engine {
-        telegram: Telegram::connect(session, api_id).await?,
+        telegram: Telegram::connect(account).await?,
         storage: storage.client,
+        window: config::window(env)?,
     };
     let report = transfer_once(&engine, request, &signals::shutdown_token()?).await?;
     println!("{}", serde_json::to_string_pretty(&report)?);

@@ -5,6 +5,7 @@
 //! Specification: <https://core.telegram.org/mtproto/description>.
 
 use std::fmt;
+use std::sync::Arc;
 
 use sha1::Sha1;
 use sha2::{Digest, Sha256};
@@ -50,7 +51,7 @@ impl KeyId {
 /// A 256-byte authorization key with its id.
 #[derive(Clone)]
 pub struct AuthKey {
-    bytes: Box<[u8; 256]>,
+    bytes: Arc<[u8; 256]>,
     id: KeyId,
 }
 
@@ -61,7 +62,7 @@ impl AuthKey {
         let mut id = [0; 8];
         id.copy_from_slice(&hash[12..20]);
         Self {
-            bytes: Box::new(bytes),
+            bytes: Arc::new(bytes),
             id: KeyId(id),
         }
     }
@@ -72,7 +73,7 @@ impl AuthKey {
     }
 
     /// The raw key, for storing it.
-    pub const fn as_bytes(&self) -> &[u8; 256] {
+    pub fn as_bytes(&self) -> &[u8; 256] {
         &self.bytes
     }
 

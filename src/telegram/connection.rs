@@ -1,45 +1,105 @@
-//! The connection to Telegram: grammers' sender pool, kept running, and calls with a deadline.
+//! The identity at Telegram: calls through grammers, and the data centres that files come from.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    collections::HashMap,
+    net::{IpAddr, SocketAddr},
+    sync::Arc,
+    time::Duration,
+};
 
 use grammers_client::{
     SenderPool,
     sender::{ConnectionParams, NoRetries, SenderPoolHandle},
     tl::{self, RemoteCall},
 };
-use grammers_session::storages::MemorySession;
-use tokio::{sync::Mutex, task::JoinHandle, time::timeout};
+use grammers_session::{Session as _, storages::MemorySession};
+use mtproto::AuthKey;
+use tokio::{
+    sync::{Mutex, OnceCell},
+    task::JoinHandle,
+    time::timeout,
+};
 use tracing::warn;
 
-use super::{ApiId, Error, Session};
+use super::{
+    ApiId, Error, Session,
+    files::{Centre, Doors, Opener, greeting},
+};
 
 /// A call that takes longer is given up, and its connection with it.
 const CALL_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// A session in use. There is one per process: Telegram ends a session that is used twice.
-pub struct Telegram {
-    session: Session,
-    api_id: ApiId,
-    pool: Mutex<Pool>,
+/// Whom Telegram is used as, and how.
+#[derive(Clone, Debug)]
+pub struct Account {
+    /// The identity and its keys.
+    pub session: Session,
+    /// The application's id.
+    pub api_id: ApiId,
+    /// The most connections that a file is read with.
+    pub file_connections: FileConnections,
 }
+
+/// An account in use. There is one per process: Telegram ends a session that is used twice.
+pub struct Telegram {
+    account: Account,
+    pool: Mutex<Pool>,
+    addresses: OnceCell<Vec<tl::types::DcOption>>,
+    centres: Mutex<HashMap<i32, Arc<Centre>>>,
+    opener: Arc<Opener>,
+}
+
+/// How many connections a file may be read with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct FileConnections(usize);
+
+/// The text is no number of connections.
+#[derive(Debug, thiserror::Error)]
+#[error("it must be a number from 1 to {}", FileConnections::MOST)]
+pub struct FileConnectionsError;
 
 /// A running sender pool. grammers ends the whole pool when one of its connections panics.
 struct Pool {
     handle: SenderPoolHandle,
+    memory: Arc<MemorySession>,
     runner: JoinHandle<()>,
 }
 
+impl FileConnections {
+    /// More than Telegram's own apps use.
+    const MOST: usize = 8;
+}
+
+impl Default for FileConnections {
+    fn default() -> Self {
+        Self(Self::MOST)
+    }
+}
+
+impl std::str::FromStr for FileConnections {
+    type Err = FileConnectionsError;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        text.parse()
+            .ok()
+            .filter(|connections| (1..=Self::MOST).contains(connections))
+            .map(Self)
+            .ok_or(FileConnectionsError)
+    }
+}
+
 impl Telegram {
-    /// Takes the session into use and checks that Telegram accepts it.
+    /// Takes the account into use and checks that Telegram accepts it.
     ///
     /// # Errors
     /// [`Error::SessionRefused`] if it does not; otherwise what keeps us from asking.
-    pub async fn connect(session: Session, api_id: ApiId) -> Result<Arc<Self>, Error> {
-        let pool = Mutex::new(Pool::start(&session, api_id));
+    pub async fn connect(account: Account) -> Result<Arc<Self>, Error> {
         let telegram = Arc::new(Self {
-            session,
-            api_id,
-            pool,
+            pool: Mutex::new(Pool::start(&account)),
+            account,
+            addresses: OnceCell::new(),
+            centres: Mutex::default(),
+            opener: Arc::new(Opener::start()),
         });
         telegram
             .call_home(&tl::functions::updates::GetState {})
@@ -49,15 +109,11 @@ impl Telegram {
 
     /// Calls a method at the data centre that knows the identity.
     pub(super) async fn call_home<R: RemoteCall>(&self, request: &R) -> Result<R::Return, Error> {
-        self.call(self.session.home(), request).await
+        self.call(self.account.session.home(), request).await
     }
 
     /// Calls a method at a data centre, once, under a deadline.
-    pub(super) async fn call<R: RemoteCall>(
-        &self,
-        data_centre: i32,
-        request: &R,
-    ) -> Result<R::Return, Error> {
+    async fn call<R: RemoteCall>(&self, data_centre: i32, request: &R) -> Result<R::Return, Error> {
         let handle = self.pool().await;
         let Ok(reply) = timeout(CALL_TIMEOUT, handle.invoke_in_dc(data_centre, request)).await
         else {
@@ -69,8 +125,12 @@ impl Telegram {
     }
 
     /// Makes a foreign data centre know the identity. Telegram limits how often this may be done.
+    ///
+    /// # Errors
+    /// [`Error::SessionRefused`] at home, where nobody else vouches for us; otherwise what keeps
+    /// us from it.
     pub(super) async fn authorize(&self, data_centre: i32) -> Result<(), Error> {
-        if data_centre == self.session.home() {
+        if data_centre == self.account.session.home() {
             return Err(Error::SessionRefused {
                 name: "AUTH_KEY_UNREGISTERED".to_owned(),
             });
@@ -85,19 +145,97 @@ impl Telegram {
         self.call(data_centre, &import).await.map(drop)
     }
 
+    /// The data centre that stores files under that number.
+    ///
+    /// # Errors
+    /// What keeps us from finding it, or from being known there.
+    pub(super) async fn centre(&self, data_centre: i32) -> Result<Arc<Centre>, Error> {
+        let mut centres = self.centres.lock().await;
+        if let Some(centre) = centres.get(&data_centre) {
+            return Ok(Arc::clone(centre));
+        }
+        let doors = self.doors(data_centre).await?;
+        let key = self.key(data_centre).await?;
+        let centre = Arc::new(Centre::new(
+            doors,
+            AuthKey::new(key),
+            greeting(self.account.api_id),
+            Arc::clone(&self.opener),
+        ));
+        centres.insert(data_centre, Arc::clone(&centre));
+        Ok(centre)
+    }
+
+    /// The addresses meant for files, on which several connections are welcome; where there are
+    /// none, the usual ones, and one connection: a second one could cost the session.
+    async fn doors(&self, data_centre: i32) -> Result<Doors, Error> {
+        let options = self
+            .addresses
+            .get_or_try_init(|| async {
+                let tl::enums::Config::Config(config) =
+                    self.call_home(&tl::functions::help::GetConfig {}).await?;
+                let option = |tl::enums::DcOption::Option(option)| option;
+                Ok::<_, Error>(
+                    config
+                        .dc_options
+                        .into_iter()
+                        .map(option)
+                        .collect::<Vec<_>>(),
+                )
+            })
+            .await?;
+        let of = |is_media: bool| -> Vec<SocketAddr> {
+            options
+                .iter()
+                .filter(|option| option.id == data_centre && option.media_only == is_media)
+                .filter(|option| !(option.cdn || option.tcpo_only || option.ipv6))
+                .filter(|option| option.secret.is_none())
+                .filter_map(|option| {
+                    let address: IpAddr = option.ip_address.parse().ok()?;
+                    Some(SocketAddr::new(address, u16::try_from(option.port).ok()?))
+                })
+                .collect()
+        };
+        let (media, usual) = (of(true), of(false));
+        match (media.is_empty(), usual.is_empty()) {
+            (false, _) => Ok(Doors {
+                addresses: media,
+                connections: self.account.file_connections.0,
+            }),
+            (true, false) => Ok(Doors {
+                addresses: usual,
+                connections: 1,
+            }),
+            (true, true) => Err(Error::UnexpectedReply("help.getConfig")),
+        }
+    }
+
+    /// The key of a data centre: the session's own, or else one that is agreed on now.
+    async fn key(&self, data_centre: i32) -> Result<[u8; 256], Error> {
+        if let Some(key) = self.account.session.key(data_centre) {
+            return Ok(key);
+        }
+        self.authorize(data_centre).await?;
+        let memory = Arc::clone(&self.pool.lock().await.memory);
+        let option = memory.dc_option(data_centre).ok().flatten();
+        option
+            .and_then(|option| option.auth_key)
+            .ok_or(Error::UnexpectedReply("auth.importAuthorization"))
+    }
+
     async fn pool(&self) -> SenderPoolHandle {
         let mut pool = self.pool.lock().await;
         if pool.runner.is_finished() {
             warn!("the Telegram connections broke down; starting them anew");
-            *pool = Pool::start(&self.session, self.api_id);
+            *pool = Pool::start(&self.account);
         }
         pool.handle.clone()
     }
 }
 
 impl Pool {
-    fn start(session: &Session, api_id: ApiId) -> Self {
-        let memory = Arc::new(MemorySession::from(session.to_grammers()));
+    fn start(account: &Account) -> Self {
+        let memory = Arc::new(MemorySession::from(account.session.to_grammers()));
         let params = ConnectionParams {
             retry_policy: Box::new(NoRetries),
             ..ConnectionParams::default()
@@ -107,9 +245,10 @@ impl Pool {
             runner,
             handle,
             updates: _,
-        } = SenderPool::with_configuration(memory, api_id.get(), params);
+        } = SenderPool::with_configuration(Arc::clone(&memory), account.api_id.get(), params);
         Self {
             handle: handle.thin,
+            memory,
             runner: tokio::spawn(runner.run()),
         }
     }

@@ -1,9 +1,10 @@
 //! What can go wrong between us and Telegram.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
-use grammers_client::{InvocationError, sender::RpcError};
+use grammers_client::{InvocationError, sender::RpcError, tl::types};
 
+use super::ConnectionError;
 use crate::Class;
 
 /// What can go wrong between us and Telegram.
@@ -54,12 +55,23 @@ pub enum Error {
     /// Telegram refused a request.
     #[error("Telegram refused the request: {0}")]
     Rpc(#[source] RpcError),
+    /// The data centre that stores the file is out of reach.
+    #[error("the Telegram data centre that stores the file is out of reach: {0}")]
+    Unreachable(#[source] Arc<ConnectionError>),
     /// The connection failed.
     #[error("the connection to Telegram failed: {0}")]
     Connection(#[source] Box<InvocationError>),
 }
 
 impl Error {
+    /// The error that a server answered a call with: 420 and `FLOOD_WAIT_31`, for example.
+    pub(super) fn from_rpc(code: i32, message: String) -> Self {
+        Self::from(RpcError::from(types::RpcError {
+            error_code: code,
+            error_message: message,
+        }))
+    }
+
     /// What a caller may do about it.
     pub fn class(&self) -> Class {
         match self {
@@ -75,6 +87,7 @@ impl Error {
             | Self::UnexpectedReply(_)
             | Self::Timeout(_)
             | Self::Rpc(_)
+            | Self::Unreachable(_)
             | Self::Connection(_) => Class::Transient,
         }
     }
@@ -92,7 +105,7 @@ impl Error {
             Self::WrongLength { .. } | Self::UnexpectedReply(_) => "TelegramMisbehaved",
             Self::Timeout(_) => "TelegramTimeout",
             Self::Rpc(_) => "TelegramRefused",
-            Self::Connection(_) => "TelegramUnavailable",
+            Self::Unreachable(_) | Self::Connection(_) => "TelegramUnavailable",
         }
     }
 }
@@ -123,8 +136,6 @@ impl From<RpcError> for Error {
 
 #[cfg(test)]
 mod tests {
-    use grammers_tl_types::types;
-
     use super::*;
 
     #[test]
@@ -159,11 +170,7 @@ mod tests {
             (500, "RPC_CALL_FAIL", "TelegramRefused", Class::Transient),
             (-503, "Timeout", "TelegramRefused", Class::Transient),
         ] {
-            let rpc = RpcError::from(types::RpcError {
-                error_code: code,
-                error_message: message.into(),
-            });
-            let error = Error::from(rpc);
+            let error = Error::from_rpc(code, message.to_owned());
             assert_eq!(
                 (error.reason(), error.class()),
                 (reason, class),

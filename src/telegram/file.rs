@@ -9,21 +9,14 @@ use std::{
 };
 
 use bytes::Bytes;
-use grammers_client::tl::{
-    enums::{InputFileLocation, upload::File},
-    functions::upload::GetFile,
-};
+use grammers_client::tl::enums::InputFileLocation;
 use tokio::{sync::Mutex as AsyncMutex, time::sleep};
-use tracing::{debug, info};
+use tracing::debug;
 
-use super::{Error, MediaFile, MessageRef, Telegram};
-
-/// Bytes asked for at a time. It satisfies every rule of `upload.getFile`
-/// (<https://core.telegram.org/api/files>), and grammers cannot take a reply of 1 MiB.
-pub const CHUNK: u32 = 512 * 1024;
-
-/// Waits up to this long are waited out; longer ones end the attempt, which frees the slot.
-const LONGEST_WAIT: Duration = Duration::from_secs(30);
+use super::{
+    CHUNK, Error, MediaFile, MessageRef, Telegram,
+    files::{Budget, Buffer, query},
+};
 
 /// How often one read is tried before its error counts.
 const TRIES: u32 = 5;
@@ -33,6 +26,7 @@ pub struct RemoteFile {
     telegram: Arc<Telegram>,
     message: MessageRef,
     media: MediaFile,
+    budget: Budget,
     data_centre: AtomicI32,
     location: Mutex<InputFileLocation>,
     /// Held while the message is fetched again, so that many failing reads fetch it once.
@@ -41,8 +35,16 @@ pub struct RemoteFile {
 
 impl RemoteFile {
     /// Opens the file that was found in a message.
-    pub fn open(telegram: Arc<Telegram>, message: MessageRef, media: MediaFile) -> Self {
+    ///
+    /// At most `window` bytes of it are in memory at a time, the last reader's included.
+    pub fn open(
+        telegram: Arc<Telegram>,
+        message: MessageRef,
+        media: MediaFile,
+        window: u64,
+    ) -> Self {
         Self {
+            budget: Budget::new(window),
             data_centre: AtomicI32::new(media.data_centre),
             location: Mutex::new(media.location.clone()),
             refresh: AsyncMutex::new(()),
@@ -63,17 +65,26 @@ impl RemoteFile {
     pub async fn read(&self, offset: u64) -> Result<Bytes, Error> {
         let expected = self.media.size.saturating_sub(offset).min(u64::from(CHUNK));
         let expected = usize::try_from(expected).unwrap_or(usize::MAX);
+        let mut reserved = None;
         let mut tries = 0;
         loop {
+            // Held through all tries, so that what comes later in the file cannot take it.
+            let buffer = match reserved.take() {
+                Some(buffer) => buffer,
+                None => self.budget.reserve().await,
+            };
             let location = self.location();
-            let error = match self.read_once(&location, offset).await {
+            let error = match self.read_once(&location, offset, buffer).await {
                 Ok(bytes) if bytes.len() == expected => return Ok(bytes),
                 Ok(bytes) => Error::WrongLength {
                     offset,
                     expected,
                     got: bytes.len(),
                 },
-                Err(error) => error,
+                Err((error, buffer)) => {
+                    reserved = buffer;
+                    error
+                }
             };
             tries += 1;
             if tries == TRIES {
@@ -83,21 +94,19 @@ impl RemoteFile {
         }
     }
 
-    async fn read_once(&self, location: &InputFileLocation, offset: u64) -> Result<Bytes, Error> {
-        let request = GetFile {
-            precise: false,
-            cdn_supported: false,
-            location: location.clone(),
-            offset: i64::try_from(offset).map_err(|_| Error::UnexpectedReply("getMessages"))?,
-            limit: CHUNK.cast_signed(),
+    async fn read_once(
+        &self,
+        location: &InputFileLocation,
+        offset: u64,
+        buffer: Buffer,
+    ) -> Result<Bytes, (Error, Option<Buffer>)> {
+        let Ok(at) = i64::try_from(offset) else {
+            return Err((Error::UnexpectedReply("getMessages"), Some(buffer)));
         };
-        match self
-            .telegram
-            .call(self.data_centre.load(Ordering::Relaxed), &request)
-            .await?
-        {
-            File::File(file) => Ok(Bytes::from(file.bytes)),
-            File::CdnRedirect(_) => Err(Error::CdnOnly),
+        let data_centre = self.data_centre.load(Ordering::Relaxed);
+        match self.telegram.centre(data_centre).await {
+            Ok(centre) => centre.fetch(query(location, at), buffer).await,
+            Err(error) => Err((error, Some(buffer))),
         }
     }
 
@@ -109,10 +118,8 @@ impl RemoteFile {
         tries: u32,
     ) -> Result<(), Error> {
         match &error {
-            Error::FloodWait(wait) if *wait <= LONGEST_WAIT => {
-                info!(seconds = wait.as_secs(), "Telegram asks to wait");
-                sleep(*wait).await;
-            }
+            // Their waits and their tries are behind them.
+            Error::FloodWait(_) | Error::Unreachable(_) => return Err(error),
             Error::Rpc(rpc) if rpc.name == "FILE_MIGRATE" => {
                 let data_centre = rpc.value.and_then(|dc| i32::try_from(dc).ok());
                 self.data_centre

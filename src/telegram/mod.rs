@@ -6,11 +6,13 @@
 mod connection;
 mod error;
 mod file;
+mod files;
 mod locate;
 mod session;
 
-pub use connection::Telegram;
+pub use connection::{Account, FileConnections, FileConnectionsError, Telegram};
 pub use error::Error;
 pub use file::RemoteFile;
+pub use files::{CHUNK, ConnectionError};
 pub use locate::{MediaFile, MessageRef};
 pub use session::{ApiId, ApiIdError, Identity, Session, SessionError};

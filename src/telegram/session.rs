@@ -86,6 +86,11 @@ impl Session {
         self.home
     }
 
+    /// The key that a data centre knows, if the session has one.
+    pub(super) fn key(&self, data_centre: i32) -> Option<[u8; 256]> {
+        self.data_centres.get(&data_centre)?.auth_key
+    }
+
     /// The form in which grammers takes it.
     pub(super) fn to_grammers(&self) -> SessionData {
         SessionData {

@@ -2,17 +2,26 @@
 
 use std::{
     fmt::Debug,
-    num::NonZeroUsize,
     ops::Range,
+    pin::pin,
     sync::{Arc, Mutex, PoisonError},
+    time::Duration,
 };
 
 use bytes::Bytes;
 use crc_fast::{CrcAlgorithm, Digest};
-use futures::{StreamExt as _, TryStreamExt as _, stream, stream::BoxStream};
+use futures::{StreamExt as _, stream, stream::BoxStream};
+use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
+use tracing::debug;
 
-use super::{CHUNK_BYTES, Part};
+use super::{Part, Window};
+
+/// How often a part is stored before another checksum than ours is believed.
+const CHECKSUM_TRIES: u32 = 3;
+
+/// How long parts under way may take to end when told to stop. Kubernetes gives a pod 30 s.
+const STOP_PATIENCE: Duration = Duration::from_secs(20);
 
 /// Something that can be read by ranges.
 pub trait Source: Send + Sync + 'static {
@@ -34,6 +43,18 @@ pub trait Sink: Send + Sync {
         part: Part,
         body: PartBody,
     ) -> impl Future<Output = Result<StoredPart, Self::Error>> + Send;
+
+    /// After which pause a part may be stored again that was tried so often, if at all.
+    fn again_after(&self, error: &Self::Error, tries: u32) -> Option<Duration>;
+}
+
+/// Who wants to know how far it has come.
+pub trait Progress: Send + Sync {
+    /// So many more bytes were handed over.
+    fn moved(&self, bytes: u64);
+
+    /// So many bytes that were handed over have to be moved again.
+    fn lost(&self, bytes: u64);
 }
 
 /// The bytes of a part as they arrive.
@@ -55,13 +76,6 @@ pub struct StoredPart {
     pub crc32c: Option<u32>,
 }
 
-/// The memory of a transfer: how many parts are under way, and how many chunks each reads ahead.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Window {
-    parts: NonZeroUsize,
-    chunks_per_part: NonZeroUsize,
-}
-
 /// Why a transfer ended early.
 #[derive(Debug, thiserror::Error)]
 pub enum Error<S: Debug, K: Debug> {
@@ -79,118 +93,154 @@ pub enum Error<S: Debug, K: Debug> {
     Stopped,
 }
 
-impl Window {
-    /// A window that holds at most `bytes` (but at least one chunk a part) for `parts` parts.
-    pub fn new(bytes: u64, parts: NonZeroUsize) -> Self {
-        let chunks = usize::try_from(bytes / CHUNK_BYTES).unwrap_or(usize::MAX) / parts;
-        Self {
-            parts,
-            chunks_per_part: NonZeroUsize::new(chunks).unwrap_or(NonZeroUsize::MIN),
-        }
-    }
-}
-
 /// Moves `parts` from source to sink, and returns them in the order of their numbers.
 ///
-/// `progress` hears how many bytes have been handed over since it last heard. When this returns,
-/// or is dropped, nothing of it goes on.
+/// When told to stop it begins no more parts, and gives those under way a while to end. When this
+/// returns, or is dropped, nothing of it goes on.
 ///
 /// # Errors
-/// The first error of source or sink, a checksum that differs, or [`Error::Stopped`].
+/// The first error of source or sink that trying again does not help, a checksum that differs
+/// again and again, or [`Error::Stopped`].
 pub async fn run<S: Source, K: Sink>(
     source: &Arc<S>,
     sink: &K,
     parts: Vec<Part>,
     window: Window,
-    progress: Arc<dyn Fn(u64) + Send + Sync>,
+    progress: Arc<dyn Progress>,
     stop: &CancellationToken,
 ) -> Result<Vec<StoredPart>, Error<S::Error, K::Error>> {
-    let stores = parts
-        .into_iter()
-        .map(|part| store(source, sink, part, window, Arc::clone(&progress)));
-    let all = stream::iter(stores)
-        .buffer_unordered(window.parts.get())
-        .try_collect::<Vec<_>>();
-    let mut all_stored = tokio::select! {
-        biased;
-        () = stop.cancelled() => return Err(Error::Stopped),
-        result = all => result?,
+    let wanted = parts.len();
+    let transfer = Transfer {
+        source: Arc::clone(source),
+        sink,
+        window,
+        progress,
     };
-    all_stored.sort_by_key(|part| part.number);
-    Ok(all_stored)
+    let mut under_way = pin!(
+        stream::iter(parts)
+            .take_until(stop.cancelled())
+            .map(|part| transfer.store(part))
+            .buffer_unordered(Window::PARTS.get())
+    );
+    let mut patience = pin!(async {
+        stop.cancelled().await;
+        sleep(STOP_PATIENCE).await;
+    });
+    let mut stored = Vec::with_capacity(wanted);
+    loop {
+        tokio::select! {
+            part = under_way.next() => match part {
+                Some(part) => stored.push(part?),
+                None => break,
+            },
+            () = &mut patience => return Err(Error::Stopped),
+        }
+    }
+    if stored.len() < wanted {
+        return Err(Error::Stopped);
+    }
+    stored.sort_by_key(|part| part.number);
+    Ok(stored)
+}
+
+/// What all parts have in common.
+struct Transfer<'a, S, K> {
+    source: Arc<S>,
+    sink: &'a K,
+    window: Window,
+    progress: Arc<dyn Progress>,
 }
 
 /// What a body leaves behind when it has been read.
 struct BodyEnd<E> {
     digest: Digest,
+    moved: u64,
     error: Option<E>,
 }
 
-/// Stores one part, and checks that what was stored is what was read.
-async fn store<S: Source, K: Sink>(
-    source: &Arc<S>,
-    sink: &K,
-    part: Part,
-    window: Window,
-    progress: Arc<dyn Fn(u64) + Send + Sync>,
-) -> Result<StoredPart, Error<S::Error, K::Error>> {
-    let end = Arc::new(Mutex::new(BodyEnd {
-        digest: Digest::new(CrcAlgorithm::Crc32Iscsi),
-        error: None,
-    }));
-    let body = body(Arc::clone(source), part, window, progress, Arc::clone(&end));
-    let result = sink.store(part, body).await;
-    let mut end = end.lock().unwrap_or_else(PoisonError::into_inner);
-    // A sink whose body broke off fails too; the source knows why.
-    if let Some(error) = end.error.take() {
-        return Err(Error::Source(error));
-    }
-    let stored = result.map_err(Error::Sink)?;
-    match stored.crc32c {
-        Some(crc32c) if u64::from(crc32c) != end.digest.finalize() => {
-            Err(Error::Checksum(part.number))
+impl<S: Source, K: Sink> Transfer<'_, S, K> {
+    /// Stores one part, as often as it takes.
+    async fn store(&self, part: Part) -> Result<StoredPart, Error<S::Error, K::Error>> {
+        let mut tries = 0;
+        loop {
+            let (error, moved) = match self.store_once(part).await {
+                Ok(stored) => return Ok(stored),
+                Err(failure) => failure,
+            };
+            tries += 1;
+            let pause = match &error {
+                Error::Sink(error) => self.sink.again_after(error, tries),
+                Error::Checksum(_) if tries < CHECKSUM_TRIES => Some(Duration::ZERO),
+                _ => None,
+            };
+            let Some(pause) = pause else {
+                return Err(error);
+            };
+            debug!(part = part.number, tries, ?error, "storing a part again");
+            self.progress.lost(moved);
+            sleep(pause).await;
         }
-        _ => Ok(stored),
     }
-}
 
-/// The chunks of a part in order, several of them being read ahead.
-fn body<S: Source>(
-    source: Arc<S>,
-    part: Part,
-    window: Window,
-    progress: Arc<dyn Fn(u64) + Send + Sync>,
-    end: Arc<Mutex<BodyEnd<S::Error>>>,
-) -> PartBody {
-    let read = move |range| {
-        let source = Arc::clone(&source);
-        async move { source.read(range).await }
-    };
-    let finish = move |chunk: Result<Bytes, S::Error>| {
+    /// Stores one part, and checks that what was stored is what was read. A failure comes with
+    /// the bytes that were moved in vain.
+    async fn store_once(&self, part: Part) -> Result<StoredPart, (Error<S::Error, K::Error>, u64)> {
+        let end = Arc::new(Mutex::new(BodyEnd {
+            digest: Digest::new(CrcAlgorithm::Crc32Iscsi),
+            moved: 0,
+            error: None,
+        }));
+        let result = self.sink.store(part, self.body(part, &end)).await;
         let mut end = end.lock().unwrap_or_else(PoisonError::into_inner);
-        match chunk {
-            Ok(chunk) => {
-                end.digest.update(&chunk);
-                progress(chunk.len() as u64);
-                Ok(chunk)
-            }
-            Err(error) => {
-                end.error = Some(error);
-                Err(BodyAborted)
-            }
+        // A sink whose body broke off fails too; the source knows why.
+        if let Some(error) = end.error.take() {
+            return Err((Error::Source(error), end.moved));
         }
-    };
-    stream::iter(part.chunks())
-        .map(read)
-        .buffered(window.chunks_per_part.get())
-        .map(finish)
-        .boxed()
+        let stored = result.map_err(|error| (Error::Sink(error), end.moved))?;
+        match stored.crc32c {
+            Some(crc32c) if u64::from(crc32c) != end.digest.finalize() => {
+                Err((Error::Checksum(part.number), end.moved))
+            }
+            _ => Ok(stored),
+        }
+    }
+
+    /// The chunks of a part in order, several of them being read ahead.
+    fn body(&self, part: Part, end: &Arc<Mutex<BodyEnd<S::Error>>>) -> PartBody {
+        let source = Arc::clone(&self.source);
+        let read = move |range| {
+            let source = Arc::clone(&source);
+            async move { source.read(range).await }
+        };
+        let end = Arc::clone(end);
+        let progress = Arc::clone(&self.progress);
+        let finish = move |chunk: Result<Bytes, S::Error>| {
+            let mut end = end.lock().unwrap_or_else(PoisonError::into_inner);
+            match chunk {
+                Ok(chunk) => {
+                    end.digest.update(&chunk);
+                    end.moved += chunk.len() as u64;
+                    progress.moved(chunk.len() as u64);
+                    Ok(chunk)
+                }
+                Err(error) => {
+                    end.error = Some(error);
+                    Err(BodyAborted)
+                }
+            }
+        };
+        stream::iter(part.chunks())
+            .map(read)
+            .buffered(self.window.chunks_per_part())
+            .map(finish)
+            .boxed()
+    }
 }
 
 #[cfg(test)]
 #[allow(clippy::cast_possible_truncation, reason = "patterns of bytes")]
 mod tests {
-    use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+    use std::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering};
 
     use super::*;
     use crate::transfer::Layout;
@@ -237,11 +287,21 @@ mod tests {
         }
     }
 
-    /// Checks every byte; can lie about a checksum, or fall asleep.
+    /// Checks every byte; can lie about checksums, break off, or fall asleep.
     #[derive(Default)]
     struct Checker {
-        wrong_crc: bool,
+        lies: AtomicU32,
+        breaks: AtomicU32,
         hangs: bool,
+        stored: AtomicU32,
+    }
+
+    /// Whether there was one more.
+    fn one_of(count: &AtomicU32) -> bool {
+        let less = |count: u32| count.checked_sub(1);
+        count
+            .fetch_update(Ordering::SeqCst, Ordering::SeqCst, less)
+            .is_ok()
     }
 
     impl Sink for Checker {
@@ -252,66 +312,87 @@ mod tests {
             let mut digest = Digest::new(CrcAlgorithm::Crc32Iscsi);
             while let Some(chunk) = body.next().await {
                 let chunk = chunk.map_err(|_| "the body broke off")?;
-                assert!(
-                    chunk
-                        .iter()
-                        .zip(at..)
-                        .all(|(byte, at)| *byte == (at / 7 + at) as u8)
-                );
+                let is_right = |(byte, at): (&u8, u64)| *byte == (at / 7 + at) as u8;
+                assert!(chunk.iter().zip(at..).all(is_right));
                 at += chunk.len() as u64;
                 digest.update(&chunk);
                 if self.hangs {
                     std::future::pending::<()>().await;
                 }
+                if at >= part.offset + part.len / 2 && one_of(&self.breaks) {
+                    return Err("the wire broke");
+                }
             }
             assert_eq!(at, part.offset + part.len);
-            let crc32c = Some(digest.finalize() as u32 ^ u32::from(self.wrong_crc));
+            self.stored.fetch_add(1, Ordering::SeqCst);
+            let crc32c = Some(digest.finalize() as u32 ^ u32::from(one_of(&self.lies)));
             Ok(StoredPart {
                 number: part.number,
                 etag: format!("e{}", part.number),
                 crc32c,
             })
         }
+
+        fn again_after(&self, error: &Self::Error, tries: u32) -> Option<Duration> {
+            (*error == "the wire broke" && tries < 3).then_some(Duration::from_secs(1))
+        }
     }
 
-    async fn transfer(
-        source: Pattern,
-        sink: Checker,
-        stop: CancellationToken,
-    ) -> (
-        Result<Vec<StoredPart>, Error<&'static str, &'static str>>,
-        usize,
-        u64,
-    ) {
+    #[derive(Default)]
+    struct Counter(AtomicU64);
+
+    impl Progress for Counter {
+        fn moved(&self, bytes: u64) {
+            self.0.fetch_add(bytes, Ordering::SeqCst);
+        }
+
+        fn lost(&self, bytes: u64) {
+            self.0.fetch_sub(bytes, Ordering::SeqCst);
+        }
+    }
+
+    /// What is known after a transfer.
+    struct After {
+        result: Result<Vec<StoredPart>, Error<&'static str, &'static str>>,
+        moved: u64,
+        most_out: usize,
+        stored: u32,
+    }
+
+    const SIZE: u64 = 80 * MIB + 1;
+
+    async fn transfer(source: Pattern, sink: Checker, stop: CancellationToken) -> After {
         let source = Arc::new(source);
-        let moved = Arc::new(AtomicU64::new(0));
-        let counter = Arc::clone(&moved);
-        let progress = Arc::new(move |bytes| {
-            counter.fetch_add(bytes, Ordering::SeqCst);
-        });
-        let parts = Layout::new(40 * MIB + 1).parts().collect();
-        let window = Window::new(4 * MIB, NonZeroUsize::new(2).unwrap());
+        let counter = Arc::new(Counter::default());
+        let progress = Arc::clone(&counter) as Arc<dyn Progress>;
+        let parts = Layout::new(SIZE).parts().collect();
+        let window = "6".parse().unwrap();
         let result = run(&source, &sink, parts, window, progress, &stop).await;
         assert_eq!(source.out.load(Ordering::SeqCst), 0, "nothing is kept");
-        (
+        After {
             result,
-            source.most_out.load(Ordering::SeqCst),
-            moved.load(Ordering::SeqCst),
-        )
+            moved: counter.0.load(Ordering::SeqCst),
+            most_out: source.most_out.load(Ordering::SeqCst),
+            stored: sink.stored.load(Ordering::SeqCst),
+        }
+    }
+
+    async fn undisturbed(source: Pattern, sink: Checker) -> After {
+        transfer(source, sink, CancellationToken::new()).await
     }
 
     #[tokio::test]
     async fn every_byte_arrives_once_within_the_window() {
-        let (result, most_out, moved) = transfer(
-            Pattern::default(),
-            Checker::default(),
-            CancellationToken::new(),
-        )
-        .await;
-        let numbers: Vec<_> = result.unwrap().iter().map(|part| part.number).collect();
-        assert_eq!((numbers, moved), (vec![1, 2, 3], 40 * MIB + 1));
-        // The chunk that the sink is looking at has left the window.
-        assert!(most_out <= 8 + 2, "{most_out} chunks at once");
+        let after = undisturbed(Pattern::default(), Checker::default()).await;
+        let numbers: Vec<_> = after
+            .result
+            .unwrap()
+            .iter()
+            .map(|part| part.number)
+            .collect();
+        assert_eq!((numbers, after.moved), ((1..=6).collect(), SIZE));
+        // The chunks that the sink is looking at have left the window.
+        assert!(after.most_out <= 12 + 3, "{} at once", after.most_out);
     }
 
     #[tokio::test]
@@ -320,21 +401,65 @@ mod tests {
             fails_at: Some(20 * MIB),
             ..Pattern::default()
         };
-        let (result, ..) = transfer(source, Checker::default(), CancellationToken::new()).await;
-        assert!(matches!(result, Err(Error::Source("the disk is on fire"))));
+        let after = undisturbed(source, Checker::default()).await;
+        assert!(matches!(
+            after.result,
+            Err(Error::Source("the disk is on fire"))
+        ));
     }
 
-    #[tokio::test]
-    async fn a_part_stored_with_other_bytes_is_noticed() {
+    #[tokio::test(start_paused = true)]
+    async fn a_part_that_breaks_off_is_read_and_stored_again() {
         let sink = Checker {
-            wrong_crc: true,
+            breaks: 2.into(),
             ..Checker::default()
         };
-        let (result, ..) = transfer(Pattern::default(), sink, CancellationToken::new()).await;
-        assert!(matches!(result, Err(Error::Checksum(_))));
+        let after = undisturbed(Pattern::default(), sink).await;
+        assert_eq!((after.result.unwrap().len(), after.moved), (6, SIZE));
+        // Up to the number of tries that the sink allows.
+        let sink = Checker {
+            breaks: 100.into(),
+            ..Checker::default()
+        };
+        let after = undisturbed(Pattern::default(), sink).await;
+        assert!(matches!(after.result, Err(Error::Sink("the wire broke"))));
     }
 
     #[tokio::test]
+    async fn a_part_stored_with_other_bytes_is_stored_again() {
+        let sink = Checker {
+            lies: 2.into(),
+            ..Checker::default()
+        };
+        let after = undisturbed(Pattern::default(), sink).await;
+        assert_eq!(
+            (after.result.unwrap().len(), after.stored, after.moved),
+            (6, 8, SIZE)
+        );
+        let sink = Checker {
+            lies: 100.into(),
+            ..Checker::default()
+        };
+        let after = undisturbed(Pattern::default(), sink).await;
+        assert!(matches!(after.result, Err(Error::Checksum(_))));
+    }
+
+    #[tokio::test]
+    async fn a_stop_lets_parts_under_way_end_and_begins_no_more() {
+        let stop = CancellationToken::new();
+        let stopper = stop.clone();
+        let (after, ()) = tokio::join!(
+            transfer(Pattern::default(), Checker::default(), stop),
+            async {
+                tokio::task::yield_now().await;
+                stopper.cancel();
+            }
+        );
+        assert!(matches!(after.result, Err(Error::Stopped)));
+        assert_eq!(after.stored, 3);
+    }
+
+    #[tokio::test(start_paused = true)]
     async fn a_stop_ends_a_transfer_that_hangs() {
         let stop = CancellationToken::new();
         let sink = Checker {
@@ -342,10 +467,10 @@ mod tests {
             ..Checker::default()
         };
         let stopper = stop.clone();
-        let (result, ()) = tokio::join!(transfer(Pattern::default(), sink, stop), async {
+        let (after, ()) = tokio::join!(transfer(Pattern::default(), sink, stop), async {
             tokio::task::yield_now().await;
             stopper.cancel();
         });
-        assert!(matches!(result.0, Err(Error::Stopped)));
+        assert!(matches!(after.result, Err(Error::Stopped)));
     }
 }

@@ -7,6 +7,8 @@
 
 mod engine;
 mod layout;
+mod window;
 
-pub use engine::{BodyAborted, Error, PartBody, Sink, Source, StoredPart, Window, run};
+pub use engine::{BodyAborted, Error, PartBody, Progress, Sink, Source, StoredPart, run};
 pub use layout::{CHUNK_BYTES, Layout, MAX_PARTS, MIN_PART_BYTES, Part};
+pub use window::{Window, WindowError};

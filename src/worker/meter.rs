@@ -8,6 +8,8 @@ use std::{
     time::Instant,
 };
 
+use crate::transfer::Progress;
+
 /// The counters of one transfer.
 #[derive(Debug)]
 pub struct Meter {
@@ -67,11 +69,6 @@ impl Meter {
         self.stored_before.store(bytes, Ordering::Relaxed);
     }
 
-    /// So many more bytes were moved.
-    pub fn moved(&self, bytes: u64) {
-        self.moved.fetch_add(bytes, Ordering::Relaxed);
-    }
-
     /// The state now, once the file is known.
     pub fn read(&self) -> Option<Reading> {
         let file = self.file.get()?;
@@ -100,6 +97,16 @@ impl Meter {
             };
             reading
         })
+    }
+}
+
+impl Progress for Meter {
+    fn moved(&self, bytes: u64) {
+        self.moved.fetch_add(bytes, Ordering::Relaxed);
+    }
+
+    fn lost(&self, bytes: u64) {
+        self.moved.fetch_sub(bytes, Ordering::Relaxed);
     }
 }
 

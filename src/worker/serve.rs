@@ -18,7 +18,8 @@ use crate::{
     Class,
     api::{OutcomeResult, StorageTier, TransferJob, names},
     oci::{self, BucketName, ObjectStorage},
-    telegram::{self, ApiId, MessageRef, Session, Telegram},
+    telegram::{self, Account, MessageRef, Telegram},
+    transfer::Window,
 };
 
 /// The first wait after Telegram could not be reached; it doubles up to a minute.
@@ -30,10 +31,10 @@ pub struct WorkerSettings {
     pub namespace: String,
     /// The pod's UID.
     pub pod_uid: String,
-    /// The session of its slot.
-    pub session: Session,
-    /// The application's id.
-    pub api_id: ApiId,
+    /// Its slot's account.
+    pub account: Account,
+    /// The memory of a transfer.
+    pub window: Window,
     /// Object Storage.
     pub storage: ObjectStorage,
     /// The bucket of jobs that name none.
@@ -71,6 +72,7 @@ pub async fn run(
     let engine = Engine {
         telegram: connected,
         storage: settings.storage.clone(),
+        window: settings.window,
     };
     let mut assignments = Assignments::watch(
         client.clone(),
@@ -97,7 +99,7 @@ pub async fn run(
 async fn connect(settings: &WorkerSettings) -> Result<Arc<Telegram>, telegram::Error> {
     let mut wait = CONNECT_BACKOFF;
     loop {
-        match Telegram::connect(settings.session.clone(), settings.api_id).await {
+        match Telegram::connect(settings.account.clone()).await {
             Err(error) if error.class() == Class::Permanent => return Err(error),
             Err(error) => {
                 warn!(%error, "Telegram cannot be reached; trying again");

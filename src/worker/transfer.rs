@@ -4,7 +4,7 @@
 //! that an earlier one left (an upload with parts, a whole object, a link whose reply was lost)
 //! and goes on from there; it deletes nothing but links that it made itself.
 
-use std::{collections::BTreeMap, num::NonZeroUsize, ops::Range, sync::Arc, time::Duration};
+use std::{collections::BTreeMap, ops::Range, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use crc_fast::{CrcAlgorithm, checksum_combine};
@@ -22,14 +22,12 @@ use crate::{
         PartNumber,
     },
     telegram::{self, MessageRef, RemoteFile, Telegram},
-    transfer::{self, Layout, Part, PartBody, Sink, Source, StoredPart, Window},
+    transfer::{self, Layout, Part, PartBody, Progress, Sink, Source, StoredPart, Window},
 };
 
-/// Chunks that are read ahead, in bytes: the memory of a transfer.
-const WINDOW_BYTES: u64 = 16 * 1024 * 1024;
-
-/// Parts under way at a time.
-const PARTS_UNDER_WAY: NonZeroUsize = NonZeroUsize::new(2).unwrap();
+/// How often a part is tried, and the longest pause in between that is waited out here.
+const PART_TRIES: u32 = 6;
+const LONGEST_PAUSE: Duration = Duration::from_mins(1);
 
 /// How often a link is made anew when the reply with its URL was lost.
 const LINK_TRIES: u32 = 4;
@@ -44,6 +42,8 @@ pub struct Engine {
     pub telegram: Arc<Telegram>,
     /// Where they go.
     pub storage: ObjectStorage,
+    /// The memory of a transfer.
+    pub window: Window,
 }
 
 /// What is to be moved, and where.
@@ -182,7 +182,12 @@ impl Engine {
                 metadata: BTreeMap::from([(names::OBJECT_UID_KEY.to_owned(), order.owner.clone())]),
             },
         };
-        let file = RemoteFile::open(Arc::clone(&self.telegram), order.message, media);
+        let file = RemoteFile::open(
+            Arc::clone(&self.telegram),
+            order.message,
+            media,
+            self.window.bytes(),
+        );
         let stored = self
             .store(order, &target, file, journal, meter, stop)
             .await?;
@@ -217,6 +222,7 @@ impl Engine {
         }
         let pump = Pump {
             source: Arc::new(TelegramSource(file)),
+            window: self.window,
             meter: Arc::clone(meter),
             stop: stop.clone(),
         };
@@ -520,6 +526,7 @@ struct Begun {
 /// The source and what goes with it, for the engine.
 struct Pump {
     source: Arc<TelegramSource>,
+    window: Window,
     meter: Arc<Meter>,
     stop: CancellationToken,
 }
@@ -530,10 +537,8 @@ impl Pump {
         sink: &impl Sink<Error = oci::Error>,
         parts: Vec<Part>,
     ) -> Result<Vec<StoredPart>, TransferError> {
-        let meter = Arc::clone(&self.meter);
-        let progress = Arc::new(move |bytes| meter.moved(bytes));
-        let window = Window::new(WINDOW_BYTES, PARTS_UNDER_WAY);
-        Ok(transfer::run(&self.source, sink, parts, window, progress, &self.stop).await?)
+        let progress = Arc::clone(&self.meter) as Arc<dyn Progress>;
+        Ok(transfer::run(&self.source, sink, parts, self.window, progress, &self.stop).await?)
     }
 }
 
@@ -565,6 +570,13 @@ impl Sink for ObjectSink<'_> {
             .await?;
         Ok(stored_part(part, &stored.etag, stored.crc32c))
     }
+
+    fn again_after(&self, error: &oci::Error, tries: u32) -> Option<Duration> {
+        // It may be there after all: then the caller looks.
+        (!error.is_ambiguous())
+            .then(|| pause(error, tries))
+            .flatten()
+    }
 }
 
 /// Stores parts of an upload.
@@ -584,6 +596,25 @@ impl Sink for PartSink<'_> {
             .await?;
         Ok(stored_part(part, &stored.etag, stored.crc32c))
     }
+
+    fn again_after(&self, error: &oci::Error, tries: u32) -> Option<Duration> {
+        // A part that is there after all is replaced.
+        pause(error, tries)
+    }
+}
+
+/// The pause before a part is sent again, longer each time, and at least what the service asks
+/// for.
+fn pause(error: &oci::Error, tries: u32) -> Option<Duration> {
+    let grown = Duration::from_millis(500)
+        .saturating_mul(1 << tries.min(10))
+        .mul_f64(0.5 + fastrand::f64() / 2.0);
+    let pause = match error.class() {
+        Class::Transient => grown,
+        Class::After(wait) => wait.max(grown),
+        Class::Permanent | Class::Interrupted => return None,
+    };
+    (tries < PART_TRIES && pause <= LONGEST_PAUSE).then_some(pause)
 }
 
 fn stored_part(part: Part, etag: &Etag, crc32c: Option<Crc32c>) -> StoredPart {

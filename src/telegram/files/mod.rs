@@ -1,0 +1,30 @@
+//! File bytes: connections of our own to the data centres that store files.
+//!
+//! grammers has one connection to a data centre, copies every reply three times, has no timeouts
+//! and does not use the addresses that are meant for files. So `upload.getFile` goes through here,
+//! over `mtproto`, with the keys that the session holds:
+//!
+//! - [`centre`]: one data centre: hands fetches to connections, and replaces what breaks.
+//! - [`connection`]: one TCP connection and its session.
+//! - [`pace`]: how many connections there are.
+//! - [`opener`]: decrypts and verifies large packets, several at once.
+//! - [`buffers`] and [`frame`]: the memory that replies are read into and chunks are made of.
+//! - [`get_file`]: the one method that is called.
+
+mod buffers;
+mod centre;
+mod connection;
+mod frame;
+mod get_file;
+mod opener;
+mod pace;
+
+pub(super) use buffers::{Budget, Buffer};
+pub(super) use centre::{Centre, Doors};
+pub use connection::ConnectionError;
+pub(super) use get_file::{greeting, query};
+pub(super) use opener::Opener;
+
+/// Bytes asked for at a time. It satisfies every rule of `upload.getFile`
+/// (<https://core.telegram.org/api/files>).
+pub const CHUNK: u32 = 512 * 1024;
