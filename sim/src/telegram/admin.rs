@@ -1,6 +1,7 @@
 //! The HTTP interface of the data centres: sessions, messages, files, and what goes wrong.
 
 use std::num::NonZeroU64;
+use std::time::Duration;
 
 use axum::body::Body;
 use axum::extract::{Path, State};
@@ -16,6 +17,7 @@ use super::faults::Fault;
 use super::ids::{ChatId, DcId, Identity};
 use super::keys::{SessionDocument, SignedIn};
 use super::store::{Draft, DraftBody, Look, MediaKind, Message, MessageBody, Origin};
+use super::traffic::Traffic;
 use super::{CentreAddress, Telegram};
 use crate::admin::{ApiError, ApiJson, ApiQuery};
 use crate::content::hex;
@@ -36,6 +38,8 @@ pub(crate) fn router(telegram: Telegram) -> Router {
             get(faults).post(add_fault).delete(clear_faults),
         )
         .route("/telegram/rate", put(set_rate))
+        .route("/telegram/latency", put(set_latency))
+        .route("/telegram/traffic", get(traffic).delete(reset_traffic))
         .route("/telegram/clock", put(set_clock))
         .with_state(telegram)
 }
@@ -183,7 +187,9 @@ struct Published {
 }
 
 #[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
 struct PublishedFile {
+    file_id: i64,
     size: u64,
     sha256: String,
     dc: DcId,
@@ -193,6 +199,7 @@ impl From<Message> for Published {
     fn from(message: Message) -> Self {
         let file = match message.body {
             MessageBody::Media(media) => Some(PublishedFile {
+                file_id: media.file_id,
                 size: media.size,
                 sha256: hex(&media.sha256),
                 dc: media.dc,
@@ -330,6 +337,29 @@ struct Rate {
 
 async fn set_rate(State(telegram): State<Telegram>, ApiJson(rate): ApiJson<Rate>) -> StatusCode {
     telegram.set_rate(rate.bytes_per_second);
+    StatusCode::NO_CONTENT
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+struct Latency {
+    milliseconds: u64,
+}
+
+async fn set_latency(
+    State(telegram): State<Telegram>,
+    ApiJson(latency): ApiJson<Latency>,
+) -> StatusCode {
+    telegram.set_latency(Duration::from_millis(latency.milliseconds));
+    StatusCode::NO_CONTENT
+}
+
+async fn traffic(State(telegram): State<Telegram>) -> Json<Traffic> {
+    Json(telegram.traffic())
+}
+
+async fn reset_traffic(State(telegram): State<Telegram>) -> StatusCode {
+    telegram.reset_traffic();
     StatusCode::NO_CONTENT
 }
 

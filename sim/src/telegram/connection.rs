@@ -19,17 +19,20 @@ use mtproto::{
     Body, Decoder, Encoder, Envelope, Header, IdKind, Message, MsgId, Side, Step, Transport,
     TransportCode,
 };
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::AsyncReadExt;
 use tokio::net::TcpStream;
-use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
+use tokio::net::tcp::OwnedReadHalf;
 use tokio::sync::mpsc;
 use tokio::time::timeout;
 
 use super::faults::Effect;
+use super::ids::Door;
 use super::keys::Key;
-use super::methods::{self, Call, Door};
+use super::link::{Link, LinkError};
+use super::methods::{self, Call};
 use super::rpc::{Answer, Payload, RpcError};
 use super::session::{ConnectionId, Event, Judge, Numbered, Session};
+use super::traffic::{Entry, Served};
 use super::world::{Centre, World};
 
 /// How many answers may wait to be written.
@@ -38,14 +41,8 @@ const QUEUE: usize = 1024;
 /// A connection that says nothing for this long is closed, unless a ping asked for another time.
 const IDLE: Duration = Duration::from_mins(15);
 
-/// A client that takes nothing for this long is gone.
-const WRITE_TIMEOUT: Duration = Duration::from_mins(1);
-
 /// Answers up to this size travel together in a container, in bytes.
 const SMALL: usize = 4096;
-
-/// A slow link is fed in pieces of so many bytes.
-const PACED: usize = 16 << 10;
 
 /// How many answers a container holds at most.
 const MAX_TOGETHER: usize = 64;
@@ -64,8 +61,8 @@ pub(super) enum Ended {
     Packet(#[from] envelope::OpenError),
     #[error("the client was silent for too long")]
     Silent,
-    #[error("the client took nothing for too long")]
-    Stuck,
+    #[error("nothing more can be sent")]
+    Link(#[from] LinkError),
     #[error("a file's content cannot be read")]
     Content(#[source] io::Error),
     #[error("it was refused with {0}")]
@@ -148,22 +145,25 @@ pub(super) async fn serve(stream: TcpStream, place: Place) -> Result<(), Ended> 
         return Ok(());
     };
     tracing::debug!(?transport, dc = place.centre.id.0, door = ?place.door, "connected");
+    let traffic = &place.world.traffic;
+    let entry = Arc::new(traffic.open(place.id, place.centre.id, place.door));
     let (orders, queue) = mpsc::channel(QUEUE);
     let reader = Reader {
         input,
         decoder: Decoder::new(transport, Side::Client, SERVER_FRAME_LIMIT),
         place: place.clone(),
+        entry: Arc::clone(&entry),
         orders,
         given: 0,
         attached: None,
     };
     let writer = Writer {
-        write,
+        link: Link::new(write),
         encoder: Encoder::new(transport),
         place,
+        entry,
         queue,
         waiting: BinaryHeap::new(),
-        free: Instant::now(),
         buffer: Vec::new(),
     };
     // The reader's end closes the queue, so that the writer still writes what is in it.
@@ -219,6 +219,7 @@ struct Reader {
     input: Input,
     decoder: Decoder,
     place: Place,
+    entry: Arc<Entry>,
     orders: mpsc::Sender<Order>,
     given: u64,
     /// The session whose left-over messages were sent on this connection already.
@@ -315,6 +316,7 @@ impl Reader {
         query: Vec<u8>,
     ) -> bool {
         let method = methods::name_of(&query);
+        self.entry.called(method);
         let verdict = self.place.world.faults.judge(method, key.dc);
         let answered = match verdict.effect {
             None => self.answer(key, session, query),
@@ -389,7 +391,7 @@ impl Reader {
     async fn order(&mut self, what: What, delay: Duration) {
         self.given += 1;
         let order = Order {
-            due: Instant::now() + delay,
+            due: Instant::now() + delay + self.place.world.faults.latency(),
             number: self.given,
             what,
         };
@@ -400,13 +402,12 @@ impl Reader {
 
 /// Writes what was ordered when it is due.
 struct Writer {
-    write: OwnedWriteHalf,
+    link: Link,
     encoder: Encoder,
     place: Place,
+    entry: Arc<Entry>,
     queue: mpsc::Receiver<Order>,
     waiting: BinaryHeap<Reverse<Order>>,
-    /// When a slow link has carried what was written.
-    free: Instant,
     buffer: Vec<u8>,
 }
 
@@ -417,7 +418,7 @@ impl Writer {
                 What::Send(outgoing) => outgoing,
                 What::Refuse(code) => {
                     self.buffer = self.encoder.code(code);
-                    self.flush(0).await?;
+                    self.flush(0, &[]).await?;
                     return Err(Ended::Refused(code));
                 }
             };
@@ -431,7 +432,11 @@ impl Writer {
                 continue;
             }
             let start = self.seal(&key, &session, &messages)?;
-            self.flush(start).await?;
+            let pieces: Vec<Served> = messages
+                .iter()
+                .filter_map(|message| message.payload.served())
+                .collect();
+            self.flush(start, &pieces).await?;
         }
         Ok(())
     }
@@ -540,25 +545,13 @@ impl Writer {
         Ok(self.encoder.frame(buffer, MAX_HEAD)?)
     }
 
-    async fn flush(&mut self, start: usize) -> Result<(), Ended> {
-        let Some(rate) = self.place.world.faults.rate() else {
-            return write(&mut self.write, &self.buffer[start..]).await;
-        };
-        for piece in self.buffer[start..].chunks(PACED) {
-            tokio::time::sleep_until(self.free.into()).await;
-            write(&mut self.write, piece).await?;
-            let nanoseconds = piece.len() as u64 * 1_000_000_000 / rate;
-            let cost = Duration::from_nanos(nanoseconds);
-            self.free = self.free.max(Instant::now()) + cost;
-        }
+    async fn flush(&mut self, start: usize, pieces: &[Served]) -> Result<(), Ended> {
+        let rate = self.place.world.faults.rate();
+        let frame = &self.buffer[start..];
+        self.link.send(frame, rate).await?;
+        self.entry.sent(frame.len(), pieces);
         Ok(())
     }
-}
-
-/// Writes all of it, to a client that takes it in time.
-async fn write(half: &mut OwnedWriteHalf, bytes: &[u8]) -> Result<(), Ended> {
-    let written = timeout(WRITE_TIMEOUT, half.write_all(bytes)).await;
-    Ok(written.map_err(|_| Ended::Stuck)??)
 }
 
 impl Outgoing {

@@ -75,6 +75,7 @@ pub(super) struct Verdict {
 struct State {
     faults: Vec<Fault>,
     rate: Option<NonZeroU64>,
+    latency: Duration,
 }
 
 /// The rules in force.
@@ -107,6 +108,15 @@ impl Faults {
 
     pub(super) fn set_rate(&self, rate: Option<NonZeroU64>) {
         self.state().rate = rate;
+    }
+
+    /// By how much every answer is late.
+    pub(super) fn latency(&self) -> Duration {
+        self.state().latency
+    }
+
+    pub(super) fn set_latency(&self, latency: Duration) {
+        self.state().latency = latency;
     }
 
     /// Asks the rules, oldest first, about a call. Delays add up; of all else the first that

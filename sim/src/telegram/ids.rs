@@ -56,6 +56,16 @@ pub enum Peer {
     Channel(i64),
 }
 
+/// Which of a data centre's two doors a connection comes in by.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Door {
+    /// The one for everything.
+    Main,
+    /// The one for files alone.
+    Media,
+}
+
 /// One of the two accounts there are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]

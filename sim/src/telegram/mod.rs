@@ -4,11 +4,11 @@
 //! for files alone, and speak to any MTProto client that is given a session made here. The map,
 //! from the socket inwards:
 //!
-//! - `connection`: frames and packets; what is sent when.
+//! - `connection`: frames and packets; what is sent when. `link`: how fast.
 //! - `session`: which messages are accepted, which are answered by the protocol itself.
 //! - `methods`: the API.
 //! - [`store`]: chats, messages and files; `journal`: what outlives a restart.
-//! - [`faults`]: what goes wrong on demand.
+//! - [`faults`]: what goes wrong on demand; [`traffic`]: what was served.
 //! - `keys`, `salts`, `secret`, `srp`: keys, and what is made from them.
 //! - `layer`: objects as clients of different ages know them.
 //! - `admin`: the HTTP interface by which tests publish and provision.
@@ -23,6 +23,7 @@ pub mod ids;
 pub mod journal;
 pub mod keys;
 mod layer;
+mod link;
 mod methods;
 mod rpc;
 mod salts;
@@ -30,6 +31,7 @@ mod secret;
 mod session;
 mod srp;
 pub mod store;
+pub mod traffic;
 mod world;
 
 use std::io;
@@ -47,12 +49,12 @@ use tokio_util::sync::CancellationToken;
 
 use connection::Place;
 use faults::Fault;
-use ids::{ChatId, DcId, Identity};
+use ids::{ChatId, DcId, Door, Identity};
 use journal::JournalError;
 use keys::{SessionDocument, SignedIn};
-use methods::Door;
 use session::ConnectionId;
 use store::{Draft, Message, StoreError};
+use traffic::Traffic;
 use world::{Centre, World};
 
 /// How long to wait after `accept` has failed, which it does when there are no more descriptors.
@@ -264,6 +266,23 @@ impl Telegram {
     /// Limits what each connection is sent, in bytes a second.
     pub fn set_rate(&self, rate: Option<NonZeroU64>) {
         self.world.faults.set_rate(rate);
+    }
+
+    /// Delays every answer, by a connection's whole round trip, without limiting how many are on
+    /// their way.
+    pub fn set_latency(&self, latency: Duration) {
+        self.world.faults.set_latency(latency);
+    }
+
+    /// What was served so far.
+    pub fn traffic(&self) -> Traffic {
+        self.world.traffic()
+    }
+
+    /// Counts from nothing again what is served.
+    pub fn reset_traffic(&self) {
+        self.world.traffic.reset();
+        self.world.sessions.reset_counts();
     }
 
     /// Forgets all MTProto sessions, with what was not acknowledged in them. Keys stay.

@@ -11,6 +11,7 @@ use mtproto::message::{Outcome, write_result_head};
 use mtproto::{Body, MsgId};
 
 use super::ids::DcId;
+use super::traffic::Served;
 use crate::content::Content;
 
 /// Answers of at least this many bytes are packed, when that makes them smaller.
@@ -25,9 +26,17 @@ pub(super) enum Answer {
     Piece(Piece),
 }
 
+/// A file, in one of its renditions.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct FileName {
+    pub(super) id: i64,
+    pub(super) rendition: &'static str,
+}
+
 /// A piece of a file, as `upload.file` will carry it.
 #[derive(Clone, Debug)]
 pub(super) struct Piece {
+    pub(super) name: FileName,
     pub(super) content: Arc<Content>,
     pub(super) offset: u64,
     pub(super) len: usize,
@@ -131,6 +140,19 @@ impl Payload {
         }
     }
 
+    /// The piece of a file in it, for the books.
+    pub(super) fn served(&self) -> Option<Served> {
+        match self {
+            Self::Bytes(_) => None,
+            Self::Piece { piece, .. } => Some(Served {
+                file_id: piece.name.id,
+                thumb_size: piece.name.rendition,
+                offset: piece.offset,
+                len: piece.len as u64,
+            }),
+        }
+    }
+
     /// Appends the body to `out`; a piece is read right into its place.
     pub(super) fn write(&self, out: &mut Vec<u8>) -> io::Result<()> {
         let (req_msg_id, piece) = match self {
@@ -184,6 +206,10 @@ mod tests {
 
     fn piece(len: usize) -> Payload {
         let piece = Piece {
+            name: FileName {
+                id: 1,
+                rendition: "",
+            },
             content: Arc::new(Content::generated(1, 5000)),
             offset: 100,
             len,

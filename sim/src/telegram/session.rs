@@ -16,6 +16,7 @@ use super::ids::DcId;
 use super::layer::Layer;
 use super::rpc::Payload;
 use super::salts::Salts;
+use super::traffic::SessionTraffic;
 
 /// What a packed request may unpack to, in bytes.
 const UNPACK_LIMIT: usize = 1 << 20;
@@ -78,6 +79,8 @@ struct State {
     layer: Option<Layer>,
     greeted: bool,
     used: Instant,
+    /// The client's messages that were refused, by code.
+    refused: BTreeMap<i32, u64>,
 }
 
 /// One session.
@@ -107,6 +110,7 @@ impl Session {
                 layer: None,
                 greeted: false,
                 used: Instant::now(),
+                refused: BTreeMap::new(),
             }),
         }
     }
@@ -385,6 +389,7 @@ impl Intake<'_, '_> {
             seq_no = message.seq_no,
             "message refused"
         );
+        self.count(code);
         self.answer(&Body::BadMsg {
             bad_msg_id: message.msg_id,
             bad_seq_no: message.seq_no,
@@ -392,7 +397,12 @@ impl Intake<'_, '_> {
         });
     }
 
+    fn count(&mut self, code: BadMsgCode) {
+        *self.state.refused.entry(code.code()).or_default() += 1;
+    }
+
     fn refuse_salt(&mut self, message: &Message<'_>) {
+        self.count(BadMsgCode::Salt);
         self.answer(&Body::BadServerSalt {
             bad_msg_id: message.msg_id,
             bad_seq_no: message.seq_no,
@@ -447,6 +457,32 @@ impl Sessions {
     /// Forgets a session; whether there was one.
     pub(super) fn remove(&self, dc: DcId, key: KeyId, id: i64) -> bool {
         self.lock().remove(&(dc, key, id)).is_some()
+    }
+
+    /// How the clients of all sessions keep to the protocol.
+    pub(super) fn report(&self) -> Vec<SessionTraffic> {
+        let sessions = self.lock();
+        let mut report: Vec<_> = sessions
+            .iter()
+            .map(|((dc, _, session_id), session)| {
+                let state = session.state();
+                SessionTraffic {
+                    dc: *dc,
+                    session_id: *session_id,
+                    unacknowledged: state.unacked.len(),
+                    refused: state.refused.clone(),
+                }
+            })
+            .collect();
+        report.sort_by_key(|one| (one.dc, one.session_id));
+        report
+    }
+
+    /// Counts refusals from nothing again.
+    pub(super) fn reset_counts(&self) {
+        for session in self.lock().values() {
+            session.state().refused.clear();
+        }
     }
 
     /// Forgets all sessions, as a server does that is started anew.

@@ -1,6 +1,7 @@
 //! What all data centres share: the store, the keys, the secret, the clock, the settings.
 
 use std::net::SocketAddrV4;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicU32, AtomicU64, Ordering};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -19,6 +20,7 @@ use super::secret::Secret;
 use super::session::Sessions;
 use super::srp::Verifier;
 use super::store::Store;
+use super::traffic::{Ledger, Traffic};
 
 /// Where one data centre listens, as clients are told.
 #[derive(Clone, Copy, Debug)]
@@ -73,6 +75,7 @@ pub(super) struct World {
     pub(super) keys: KeyRing,
     pub(super) sessions: Sessions,
     pub(super) faults: Faults,
+    pub(super) traffic: Arc<Ledger>,
     pub(super) secret: Secret,
     pub(super) reference_ttl: Duration,
     /// How far the data centres' clock is ahead of the machine's, in seconds.
@@ -122,6 +125,7 @@ impl World {
             keys,
             sessions: Sessions::default(),
             faults: Faults::default(),
+            traffic: Arc::default(),
             secret: Secret::new(&secret),
             reference_ttl: options.file_reference_ttl,
             clock_offset: AtomicI64::new(0),
@@ -170,6 +174,14 @@ impl World {
 
     pub(super) fn expire_references(&self) {
         self.reference_generation.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// What was served so far.
+    pub(super) fn traffic(&self) -> Traffic {
+        Traffic {
+            sessions: self.sessions.report(),
+            ..self.traffic.report()
+        }
     }
 
     /// Makes a session: a key for every data centre, remembered.

@@ -15,21 +15,12 @@ mod upload;
 use grammers_tl_types::deserialize::{Cursor, Result as TlResult};
 use grammers_tl_types::{Deserializable, Identifiable, Serializable, functions as f};
 
-use super::ids::Identity;
+use super::ids::{Door, Identity};
 use super::keys::Key;
 use super::layer::Layer;
 use super::rpc::{Answer, RpcError};
 use super::session::Session;
 use super::world::{Centre, World};
-
-/// Which of a data centre's two doors a connection came in by.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Door {
-    /// The one for everything.
-    Main,
-    /// The one for files alone.
-    Media,
-}
 
 /// Everything a method may want to know of who calls it.
 pub(super) struct Call<'a> {

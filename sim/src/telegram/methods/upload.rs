@@ -10,7 +10,7 @@ use tl::enums::storage::FileType;
 
 use super::{Answered, Known, object};
 use crate::content::Content;
-use crate::telegram::rpc::{Answer, Piece, RpcError};
+use crate::telegram::rpc::{Answer, FileName, Piece, RpcError};
 use crate::telegram::secret::Object;
 use crate::telegram::store::StoredFile;
 
@@ -36,7 +36,7 @@ impl Known<'_> {
     fn locate(
         &self,
         location: &InputFileLocation,
-    ) -> Result<(Arc<StoredFile>, Arc<Content>), RpcError> {
+    ) -> Result<(Arc<StoredFile>, FileName, Arc<Content>), RpcError> {
         let location = match location {
             InputFileLocation::InputDocumentFileLocation(named) => Location {
                 id: named.id,
@@ -66,8 +66,12 @@ impl Known<'_> {
             .iter()
             .find(|one| one.name == location.rendition);
         let rendition = rendition.ok_or(RpcError::bad("LOCATION_INVALID"))?;
+        let name = FileName {
+            id: location.id,
+            rendition: rendition.name,
+        };
         let content = Arc::clone(&rendition.content);
-        Ok((file, content))
+        Ok((file, name, content))
     }
 
     /// A reference serves for a while, and no longer than the message it came with.
@@ -99,11 +103,12 @@ pub(super) fn get_file(known: &Known<'_>, method: &tl::functions::upload::GetFil
         Grain::Coarse
     };
     check_range(method.offset, method.limit.into(), grain)?;
-    let (file, content) = known.locate(&method.location)?;
+    let (file, name, content) = known.locate(&method.location)?;
     let offset = method.offset.unsigned_abs().min(content.len());
     let left = content.len() - offset;
     let len = left.min(method.limit.unsigned_abs().into());
     Ok(Answer::Piece(Piece {
+        name,
         content,
         offset,
         len: usize::try_from(len).expect("at most 1 MiB"),
@@ -155,7 +160,7 @@ pub(super) fn get_file_hashes(
     if method.offset < 0 {
         return Err(RpcError::bad("OFFSET_INVALID"));
     }
-    let (_, content) = known.locate(&method.location)?;
+    let (_, _, content) = known.locate(&method.location)?;
     let first = method.offset.unsigned_abs() / (HASHED * HASHES) * HASHES;
     let mut hashes = Vec::new();
     for index in first..first + HASHES {
