@@ -22,6 +22,9 @@ pub const TEMPLATE_LABEL: &str = "telestream.io/template-hash";
 /// Metadata key of an object: the UID of the `TransferJob` that made it.
 pub const OBJECT_UID_KEY: &str = "tj-uid";
 
+/// The metadata of an object that names the file at Telegram that it was made of.
+pub const OBJECT_FILE_KEY: &str = "tj-file";
+
 /// The worker pod of a slot. One slot, one name: the API server allows no second.
 pub fn worker_pod(prefix: &str, slot: i32) -> String {
     format!("{prefix}-worker-{slot}")

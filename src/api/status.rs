@@ -200,6 +200,9 @@ pub struct Upload {
     /// Bytes in each part but the last.
     #[schemars(range(min = 1))]
     pub part_size: i64,
+
+    /// Telegram's id of the file that the parts are of: an edited message holds another.
+    pub file_id: i64,
 }
 
 /// A whole object.

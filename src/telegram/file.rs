@@ -149,7 +149,7 @@ impl RemoteFile {
             return Ok(());
         }
         let media = self.telegram.locate(self.message).await?;
-        if media.content_id != self.media.content_id || media.size != self.media.size {
+        if media.file_id != self.media.file_id || media.size != self.media.size {
             return Err(Error::MediaChanged);
         }
         *self.location.lock().unwrap_or_else(PoisonError::into_inner) = media.location;

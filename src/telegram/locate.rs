@@ -27,8 +27,10 @@ pub struct MediaFile {
     pub size: u64,
     /// Its media type.
     pub mime_type: String,
-    /// Telegram's id of the content: the same after the message was fetched again.
-    pub(super) content_id: i64,
+    /// Telegram's id of the file: the same after the message was fetched again.
+    pub file_id: i64,
+    /// Since when the message holds it: its last edit, or else its date.
+    pub since: Timestamp,
     /// The data centre that stores it.
     pub(super) data_centre: i32,
     /// What `upload.getFile` wants to know. Its file reference ends after some hours.
@@ -96,20 +98,22 @@ impl Telegram {
 }
 
 fn media_file(message: &types::Message) -> Option<MediaFile> {
+    let since = i64::from(message.edit_date.unwrap_or(message.date));
+    let since = Timestamp::from_second(since).unwrap_or_default();
     match message.media.as_ref()? {
         MessageMedia::Document(types::MessageMediaDocument {
             document: Some(enums::Document::Document(document)),
             ..
-        }) => Some(from_document(message.id, document)),
+        }) => Some(from_document(message.id, since, document)),
         MessageMedia::Photo(types::MessageMediaPhoto {
             photo: Some(enums::Photo::Photo(photo)),
             ..
-        }) => from_photo(message.id, photo),
+        }) => from_photo(message.id, since, photo),
         _ => None,
     }
 }
 
-fn from_document(message_id: i32, document: &types::Document) -> MediaFile {
+fn from_document(message_id: i32, since: Timestamp, document: &types::Document) -> MediaFile {
     let location = types::InputDocumentFileLocation {
         id: document.id,
         access_hash: document.access_hash,
@@ -136,14 +140,15 @@ fn from_document(message_id: i32, document: &types::Document) -> MediaFile {
         }),
         size: u64::try_from(document.size).unwrap_or(0),
         mime_type: document.mime_type.clone(),
-        content_id: document.id,
+        file_id: document.id,
+        since,
         data_centre: document.dc_id,
         location: location.into(),
     }
 }
 
 /// The largest size of a photo; the others are previews.
-fn from_photo(message_id: i32, photo: &types::Photo) -> Option<MediaFile> {
+fn from_photo(message_id: i32, since: Timestamp, photo: &types::Photo) -> Option<MediaFile> {
     let (thumb_size, size) = photo
         .sizes
         .iter()
@@ -165,7 +170,8 @@ fn from_photo(message_id: i32, photo: &types::Photo) -> Option<MediaFile> {
         name: made_up_name("photo", photo.date, message_id, "jpg"),
         size: u64::try_from(size).ok()?,
         mime_type: "image/jpeg".to_owned(),
-        content_id: photo.id,
+        file_id: photo.id,
+        since,
         data_centre: photo.dc_id,
         location: location.into(),
     })
@@ -252,7 +258,12 @@ mod tests {
     fn the_name_attribute_counts_wherever_it_stands() {
         let attributes = vec![named("report.pdf"), DocumentAttribute::Animated];
         assert_eq!(
-            from_document(77, &document("application/pdf", attributes)).name,
+            from_document(
+                77,
+                Timestamp::UNIX_EPOCH,
+                &document("application/pdf", attributes)
+            )
+            .name,
             "report.pdf"
         );
     }
@@ -274,7 +285,7 @@ mod tests {
             ("chemical/x-pdb", vec![], "file_20260921_141320_77.bin"),
         ] {
             assert_eq!(
-                from_document(77, &document(mime_type, attributes)).name,
+                from_document(77, Timestamp::UNIX_EPOCH, &document(mime_type, attributes)).name,
                 name
             );
         }

@@ -44,6 +44,9 @@ pub trait Sink: Send + Sync {
         body: PartBody,
     ) -> impl Future<Output = Result<StoredPart, Self::Error>> + Send;
 
+    /// Removes a part that was stored with other bytes than it was sent with.
+    fn discard(&self, part: Part) -> impl Future<Output = Result<(), Self::Error>> + Send;
+
     /// After which pause a part may be stored again that was tried so often, if at all.
     fn again_after(&self, error: &Self::Error, tries: u32) -> Option<Duration>;
 }
@@ -168,6 +171,9 @@ impl<S: Source, K: Sink> Transfer<'_, S, K> {
                 Err(failure) => failure,
             };
             tries += 1;
+            if let Error::Checksum(_) = error {
+                self.sink.discard(part).await.map_err(Error::Sink)?;
+            }
             let pause = match &error {
                 Error::Sink(error) => self.sink.again_after(error, tries),
                 Error::Checksum(_) if tries < CHECKSUM_TRIES => Some(Duration::ZERO),
@@ -294,6 +300,7 @@ mod tests {
         breaks: AtomicU32,
         hangs: bool,
         stored: AtomicU32,
+        discarded: AtomicU32,
     }
 
     /// Whether there was one more.
@@ -333,6 +340,11 @@ mod tests {
             })
         }
 
+        async fn discard(&self, _: Part) -> Result<(), Self::Error> {
+            self.discarded.fetch_add(1, Ordering::SeqCst);
+            Ok(())
+        }
+
         fn again_after(&self, error: &Self::Error, tries: u32) -> Option<Duration> {
             (*error == "the wire broke" && tries < 3).then_some(Duration::from_secs(1))
         }
@@ -357,6 +369,7 @@ mod tests {
         moved: u64,
         most_out: usize,
         stored: u32,
+        discarded: u32,
     }
 
     const SIZE: u64 = 80 * MIB + 1;
@@ -374,6 +387,7 @@ mod tests {
             moved: counter.0.load(Ordering::SeqCst),
             most_out: source.most_out.load(Ordering::SeqCst),
             stored: sink.stored.load(Ordering::SeqCst),
+            discarded: sink.discarded.load(Ordering::SeqCst),
         }
     }
 
@@ -433,9 +447,10 @@ mod tests {
         };
         let after = undisturbed(Pattern::default(), sink).await;
         assert_eq!(
-            (after.result.unwrap().len(), after.stored, after.moved),
-            (6, 8, SIZE)
+            (after.result.unwrap().len(), after.stored, after.discarded),
+            (6, 8, 2)
         );
+        assert_eq!(after.moved, SIZE);
         let sink = Checker {
             lies: 100.into(),
             ..Checker::default()

@@ -65,18 +65,26 @@ impl Layout {
         self.size <= self.part_size
     }
 
-    /// All parts in order. A file of no bytes has one part of no bytes.
+    /// How many parts there are. A file of no bytes has one part of no bytes.
+    pub fn count(&self) -> u16 {
+        let count = self.size.div_ceil(self.part_size).max(1);
+        u16::try_from(count).expect("a layout has at most 10,000 parts")
+    }
+
+    /// The part of that number, counted from 1.
+    pub fn part(&self, number: u16) -> Part {
+        let offset = u64::from(number.saturating_sub(1)) * self.part_size;
+        Part {
+            number,
+            offset,
+            len: self.size.saturating_sub(offset).min(self.part_size),
+        }
+    }
+
+    /// All parts in order.
     pub fn parts(&self) -> impl Iterator<Item = Part> + use<> {
-        let Self { size, part_size } = *self;
-        (1_u16..).map_while(move |number| {
-            let offset = u64::from(number - 1) * part_size;
-            let more = offset < size || number == 1;
-            more.then(|| Part {
-                number,
-                offset,
-                len: (size - offset).min(part_size),
-            })
-        })
+        let layout = *self;
+        (1..=self.count()).map(move |number| layout.part(number))
     }
 }
 

@@ -69,6 +69,12 @@ impl Meter {
         self.stored_before.store(bytes, Ordering::Relaxed);
     }
 
+    /// Nothing of what was moved counts any more.
+    pub fn begun_anew(&self) {
+        self.stored_before.store(0, Ordering::Relaxed);
+        self.moved.store(0, Ordering::Relaxed);
+    }
+
     /// The state now, once the file is known.
     pub fn read(&self) -> Option<Reading> {
         let file = self.file.get()?;

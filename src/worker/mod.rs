@@ -10,7 +10,9 @@ mod once;
 mod report;
 mod serve;
 mod transfer;
+mod upload;
 
+pub use meter::{Meter, Reading};
 pub use once::{TransferReport, TransferRequest, transfer_once};
 pub use serve::{RunError, WorkerSettings, run};
-pub use transfer::{Engine, TransferError};
+pub use transfer::{Delivery, Engine, History, Journal, Order, TransferError};

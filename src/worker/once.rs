@@ -3,7 +3,6 @@
 use std::{convert::Infallible, io::IsTerminal as _, sync::Arc, time::Duration};
 
 use indicatif::{ProgressBar, ProgressStyle};
-use jiff::Timestamp;
 use serde::Serialize;
 use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
@@ -49,18 +48,17 @@ pub struct TransferReport {
 /// Moves one file, showing progress if standard error is a terminal.
 ///
 /// # Errors
-/// What ended the transfer. An upload that it began stays; running it again begins another.
+/// What ended the transfer. What it stored stays; running it again goes on from there.
 pub async fn transfer_once(
     engine: &Engine,
     request: TransferRequest,
     stop: &CancellationToken,
 ) -> Result<TransferReport, TransferError> {
-    // There is no job to be told from: the moment and the message make a name of their own.
+    // There is no job to be told from: the message makes a name of its own, by which a second
+    // run knows what the first has left.
     let owner = format!(
-        "{}-{}-{}",
-        request.message.chat_id,
-        request.message.message_id,
-        Timestamp::now().as_millisecond()
+        "once-{}-{}",
+        request.message.chat_id, request.message.message_id
     );
     let order = Order {
         message: request.message,
@@ -71,7 +69,7 @@ pub async fn transfer_once(
         link_ttl: request.link_ttl,
         link_name: names::link_name(&owner, 1, 1),
         owner,
-        history: History::None,
+        history: History::Attempted(None),
     };
     let meter = Arc::new(Meter::start());
     let delivery = tokio::select! {

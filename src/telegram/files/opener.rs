@@ -14,14 +14,11 @@ use std::{
 use mtproto::{
     AuthKey, Envelope, Opened, Side,
     envelope::{OUTER, OpenError},
-    ige,
+    ige::{self, Job, MAX_LANES},
 };
 use tokio::sync::mpsc;
 
 use super::frame::Frame;
-
-/// Packets that are opened together at most.
-const LANES: usize = 8;
 
 /// Packets that may wait: more than there are buffers.
 const BACKLOG: usize = 1024;
@@ -98,10 +95,10 @@ impl Drop for Opener {
 }
 
 fn run(waiting: &Receiver<Sealed>) {
-    let mut batch = Vec::with_capacity(LANES);
+    let mut batch = Vec::with_capacity(MAX_LANES);
     while let Ok(first) = waiting.recv() {
         batch.push(first);
-        batch.extend(waiting.try_iter().take(LANES - 1));
+        batch.extend(waiting.try_iter().take(MAX_LANES - 1));
         let unlocked = decrypt(&mut batch);
         for (sealed, unlocked) in batch.drain(..).zip(unlocked) {
             let envelope = Envelope::new(&sealed.key, Side::Server).of_session(sealed.session_id);
@@ -119,15 +116,15 @@ fn run(waiting: &Receiver<Sealed>) {
     }
 }
 
-/// Decrypts the packets whose outside is right.
+/// Decrypts together the packets whose outside is right.
 fn decrypt(batch: &mut [Sealed]) -> Vec<Result<(), OpenError>> {
-    batch
-        .iter_mut()
-        .map(|sealed| {
-            let packet = &mut sealed.frame[sealed.packet.clone()];
-            let key = Envelope::new(&sealed.key, Side::Server).unlock(packet)?;
-            ige::decrypt(&key, &mut packet[OUTER..]);
-            Ok(())
-        })
-        .collect()
+    let mut jobs = Vec::with_capacity(batch.len());
+    let mut unlocked = Vec::with_capacity(batch.len());
+    for sealed in batch {
+        let packet = &mut sealed.frame[sealed.packet.clone()];
+        let key = Envelope::new(&sealed.key, Side::Server).unlock(packet);
+        unlocked.push(key.map(|key| jobs.push(Job::new(key, &mut packet[OUTER..]))));
+    }
+    ige::decrypt_many(&mut jobs);
+    unlocked
 }

@@ -1,0 +1,564 @@
+//! From a file to a whole object: one request for a small file, a multipart upload for a larger
+//! one, resumed if an earlier attempt began it.
+//!
+//! The parts that Object Storage lists are the truth about what is there; nothing of an upload is
+//! remembered anywhere else but its id. An object is ours if it carries the job's UID and the id
+//! of the very file that was asked for.
+
+use std::{collections::BTreeMap, ops::Range, sync::Arc, time::Duration};
+
+use bytes::Bytes;
+use crc_fast::{CrcAlgorithm, checksum_combine};
+use jiff::{SignedDuration, Timestamp};
+use tokio_util::sync::CancellationToken;
+use tracing::{info, warn};
+
+use super::{
+    meter::Meter,
+    transfer::{History, Journal, Order, TransferError},
+};
+use crate::{
+    Class, api,
+    oci::{
+        self, Crc32c, Etag, Existing, NewObject, ObjectName, ObjectStorage, PartNumber, ServiceCode,
+    },
+    telegram::{self, RemoteFile},
+    transfer::{self, Layout, Part, PartBody, Progress, Sink, Source, StoredPart, Window},
+};
+
+/// How often a part is tried, and the longest pause in between that is waited out here.
+const PART_TRIES: u32 = 6;
+const LONGEST_PAUSE: Duration = Duration::from_mins(1);
+
+/// How often an upload is begun: a lifecycle rule may abort one that is under way.
+const UPLOAD_TRIES: u32 = 3;
+
+/// How often a commit is tried whose parts were replaced meanwhile.
+const COMMIT_TRIES: u32 = 3;
+
+/// By how much the clocks of Telegram and Object Storage may differ.
+const CLOCK_MARGIN: SignedDuration = SignedDuration::from_mins(5);
+
+/// The object that is to be.
+pub(super) struct Target {
+    /// Its name.
+    pub object: ObjectName,
+    /// Its size in bytes.
+    pub size: u64,
+    /// Telegram's id of the file.
+    pub file_id: i64,
+    /// Since when the message holds this file.
+    pub file_since: Timestamp,
+    /// What it is stored with.
+    pub new: NewObject,
+}
+
+/// An object that is whole.
+pub(super) struct Whole {
+    /// Its entity tag.
+    pub etag: Etag,
+    /// CRC32C of its content, as Object Storage computed it.
+    pub crc32c: Option<Crc32c>,
+}
+
+/// The making of one object.
+pub(super) struct Upload<'a, J> {
+    pub storage: &'a ObjectStorage,
+    pub order: &'a Order,
+    pub target: &'a Target,
+    pub pump: Pump,
+    pub journal: &'a J,
+}
+
+/// An upload that is open, and the sizes and tags of the parts it has.
+struct Begun {
+    upload: oci::Upload,
+    layout: Layout,
+    parts: Parts,
+}
+
+/// Size and tag by part number.
+type Parts = BTreeMap<u16, (u64, Etag)>;
+
+impl<J: Journal> Upload<'_, J> {
+    /// Makes the object whole, or finds that it is.
+    pub async fn run(&self) -> Result<Whole, TransferError> {
+        let mut history = self.order.history.clone();
+        if history != History::None
+            && let Some(whole) = self.adopt().await?
+        {
+            info!("an earlier attempt had stored the object whole");
+            self.pump.meter.resumed(self.target.size);
+            return Ok(whole);
+        }
+        let layout = Layout::new(self.target.size);
+        let mut tries = 1;
+        loop {
+            let result = if layout.is_single() {
+                self.put(layout).await
+            } else {
+                self.multipart(layout, &history).await
+            };
+            match result {
+                Err(TransferError::Storage(error)) if may_be_stored(&error) => {
+                    // The reply was lost, or somebody was first: perhaps it was us.
+                    let refused = error.code().is_some();
+                    return match self.adopt().await? {
+                        Some(whole) => Ok(whole),
+                        None if refused => Err(TransferError::ObjectExists),
+                        None => Err(error.into()),
+                    };
+                }
+                Err(TransferError::Storage(error))
+                    if is_aborted(&error) && tries < UPLOAD_TRIES && !layout.is_single() =>
+                {
+                    // Its commit may have been what ended it.
+                    if let Some(whole) = self.adopt().await? {
+                        return Ok(whole);
+                    }
+                    warn!(%error, "the upload was aborted by somebody; beginning anew");
+                    self.pump.meter.begun_anew();
+                    history = History::None;
+                    tries += 1;
+                }
+                result => return result,
+            }
+        }
+    }
+
+    /// The object, if it is there, ours and whole.
+    async fn adopt(&self) -> Result<Option<Whole>, TransferError> {
+        let Target { object, size, .. } = self.target;
+        let head = self.storage.head_object(&self.order.bucket, object).await?;
+        let ours = &self.target.new.metadata;
+        Ok(head
+            .filter(|head| {
+                head.size == *size
+                    && ours
+                        .iter()
+                        .all(|(key, value)| head.metadata.get(key) == Some(value))
+            })
+            .map(|head| Whole {
+                etag: head.etag,
+                crc32c: head.crc32c,
+            }))
+    }
+
+    /// A file of at most one part: one request.
+    async fn put(&self, layout: Layout) -> Result<Whole, TransferError> {
+        let sink = ObjectSink {
+            storage: self.storage,
+            order: self.order,
+            target: self.target,
+        };
+        let stored = self.pump.run(&sink, layout.parts().collect()).await?;
+        let stored = stored.into_iter().next().ok_or(TransferError::Checksum)?;
+        Ok(Whole {
+            etag: Etag::new(stored.etag)?,
+            crc32c: stored.crc32c.map(Crc32c::new),
+        })
+    }
+
+    /// A larger file: parts that are not there yet, then the commit.
+    async fn multipart(&self, fresh: Layout, history: &History) -> Result<Whole, TransferError> {
+        let Begun {
+            upload,
+            layout,
+            parts: mut listed,
+        } = self.begin(fresh, history).await?;
+        let (present, missing): (Vec<_>, Vec<_>) =
+            layout.parts().partition(|part| has(&listed, *part));
+        self.pump
+            .meter
+            .resumed(present.iter().map(|part| part.len).sum());
+        let sink = PartSink {
+            storage: self.storage,
+            upload: &upload,
+        };
+        let stored = self.pump.run(&sink, missing).await?;
+        // Object Storage does not tell the checksums of parts that an earlier attempt stored.
+        let expected = present
+            .is_empty()
+            .then(|| combined_crc(layout, &stored))
+            .flatten();
+        for part in stored {
+            let size = layout.part(part.number).len;
+            listed.insert(part.number, (size, Etag::new(part.etag)?));
+        }
+        let whole = self.commit(&upload, layout, listed).await?;
+        match (expected, whole.crc32c) {
+            (Some(expected), Some(crc)) if expected != crc.get() => {
+                self.discard().await?;
+                Err(TransferError::Checksum)
+            }
+            _ => Ok(whole),
+        }
+    }
+
+    /// Commits the parts. One whose reply was lost and that landed after its repetition has
+    /// another tag than we know: then those that are listed count.
+    async fn commit(
+        &self,
+        upload: &oci::Upload,
+        layout: Layout,
+        mut parts: Parts,
+    ) -> Result<Whole, TransferError> {
+        let mut tries = 1;
+        loop {
+            if !layout.parts().all(|part| has(&parts, part)) {
+                return Err(TransferError::PartsChanged);
+            }
+            let (wanted, excluded): (Vec<_>, Vec<_>) = parts
+                .iter()
+                .partition(|(number, _)| **number <= layout.count());
+            let numbered = wanted
+                .into_iter()
+                .map(|(number, (_, etag))| Ok((PartNumber::new(u32::from(*number))?, etag)))
+                .collect::<Result<Vec<_>, oci::Error>>()?;
+            let excluded = excluded
+                .into_iter()
+                .map(|(number, _)| PartNumber::new(u32::from(*number)))
+                .collect::<Result<Vec<_>, _>>()?;
+            let committed = self
+                .storage
+                .commit_multipart_upload(upload, numbered, excluded)
+                .await;
+            match committed {
+                Ok(whole) => {
+                    return Ok(Whole {
+                        etag: whole.etag,
+                        crc32c: whole.crc32c,
+                    });
+                }
+                Err(error)
+                    if error.code() == Some(&ServiceCode::InvalidUploadPart)
+                        && tries < COMMIT_TRIES =>
+                {
+                    warn!("a part was replaced meanwhile; committing what is listed");
+                    parts = self.list(upload).await?;
+                    tries += 1;
+                }
+                Err(error) => return Err(error.into()),
+            }
+        }
+    }
+
+    /// The upload that an earlier attempt began, with what it has, or a new one.
+    async fn begin(&self, fresh: Layout, history: &History) -> Result<Begun, TransferError> {
+        if let History::Attempted(known) = history
+            && let Some(begun) = self.resume(fresh, known.as_ref()).await?
+        {
+            return Ok(begun);
+        }
+        let created = self
+            .storage
+            .create_multipart_upload(&self.order.bucket, &self.target.object, &self.target.new)
+            .await;
+        let upload = match created {
+            Err(error) if error.is_ambiguous() => {
+                // It may have begun: go on with that one rather than leave it behind.
+                self.find().await?.ok_or(error)?
+            }
+            created => created?,
+        };
+        self.journal
+            .upload_begun(&api::Upload {
+                upload_id: upload.id.as_str().to_owned(),
+                object_name: self.target.object.to_string(),
+                part_size: i64::try_from(fresh.part_size()).unwrap_or(i64::MAX),
+                file_id: self.target.file_id,
+            })
+            .await;
+        Ok(Begun {
+            upload,
+            layout: fresh,
+            parts: Parts::new(),
+        })
+    }
+
+    async fn resume(
+        &self,
+        fresh: Layout,
+        known: Option<&api::Upload>,
+    ) -> Result<Option<Begun>, TransferError> {
+        let found = match known {
+            Some(known) => self.known(known)?,
+            None => self.find().await?.map(|upload| (upload, fresh)),
+        };
+        let Some((upload, layout)) = found else {
+            return Ok(None);
+        };
+        let parts = match self.list(&upload).await {
+            Ok(parts) => parts,
+            // A lifecycle rule may have aborted it: begin anew.
+            Err(error) if error.is_not_found() => return Ok(None),
+            Err(error) => return Err(error.into()),
+        };
+        info!(parts = parts.len(), "going on with an earlier upload");
+        Ok(Some(Begun {
+            upload,
+            layout,
+            parts,
+        }))
+    }
+
+    /// The upload that was written down, if it is of this very object and file.
+    fn known(&self, known: &api::Upload) -> Result<Option<(oci::Upload, Layout)>, TransferError> {
+        let Target {
+            object,
+            size,
+            file_id,
+            ..
+        } = self.target;
+        if known.object_name != object.as_str() || known.file_id != *file_id {
+            return Ok(None);
+        }
+        let part_size = u64::try_from(known.part_size).unwrap_or_default();
+        let Some(layout) = Layout::resume(*size, part_size) else {
+            return Ok(None);
+        };
+        let upload = oci::Upload {
+            bucket: self.order.bucket.clone(),
+            object: object.clone(),
+            id: oci::UploadId::new(&known.upload_id)?,
+        };
+        Ok(Some((upload, layout)))
+    }
+
+    /// The last upload of that name, unless the message may have held another file then.
+    async fn find(&self) -> Result<Option<oci::Upload>, TransferError> {
+        let Target {
+            object, file_since, ..
+        } = self.target;
+        let uploads = self
+            .storage
+            .list_uploads(&self.order.bucket, object.as_str())
+            .await?;
+        let is_of_this_file = |created: Option<Timestamp>| {
+            created.is_some_and(|created| created.duration_since(*file_since) > CLOCK_MARGIN)
+        };
+        Ok(uploads
+            .into_iter()
+            .filter(|found| found.upload.object == *object && is_of_this_file(found.created))
+            .max_by_key(|found| found.created)
+            .map(|found| found.upload))
+    }
+
+    async fn list(&self, upload: &oci::Upload) -> Result<Parts, oci::Error> {
+        let parts = self.storage.list_parts(upload).await?;
+        let by_number = |part: oci::PartSummary| {
+            let number = u16::try_from(part.number.get()).ok()?;
+            Some((number, (part.size, part.etag)))
+        };
+        Ok(parts.into_iter().filter_map(by_number).collect())
+    }
+
+    /// Removes an object of ours that has other bytes than were sent.
+    async fn discard(&self) -> Result<(), TransferError> {
+        let Target { object, .. } = self.target;
+        self.storage
+            .delete_object(&self.order.bucket, object)
+            .await?;
+        Ok(())
+    }
+}
+
+/// The source and what goes with it, for the engine.
+pub(super) struct Pump {
+    source: Arc<TelegramSource>,
+    window: Window,
+    pub meter: Arc<Meter>,
+    stop: CancellationToken,
+}
+
+impl Pump {
+    /// Reads from `file`, tells `meter`, and ends early at `stop`.
+    pub fn new(
+        file: RemoteFile,
+        window: Window,
+        meter: &Arc<Meter>,
+        stop: &CancellationToken,
+    ) -> Self {
+        Self {
+            source: Arc::new(TelegramSource(file)),
+            window,
+            meter: Arc::clone(meter),
+            stop: stop.clone(),
+        }
+    }
+
+    async fn run(
+        &self,
+        sink: &impl Sink<Error = oci::Error>,
+        parts: Vec<Part>,
+    ) -> Result<Vec<StoredPart>, TransferError> {
+        let progress = Arc::clone(&self.meter) as Arc<dyn Progress>;
+        Ok(transfer::run(&self.source, sink, parts, self.window, progress, &self.stop).await?)
+    }
+}
+
+struct TelegramSource(RemoteFile);
+
+impl Source for TelegramSource {
+    type Error = telegram::Error;
+
+    async fn read(&self, range: Range<u64>) -> Result<Bytes, Self::Error> {
+        self.0.read(range.start).await
+    }
+}
+
+/// Stores the only part of a small file as the object itself.
+struct ObjectSink<'a> {
+    storage: &'a ObjectStorage,
+    order: &'a Order,
+    target: &'a Target,
+}
+
+impl Sink for ObjectSink<'_> {
+    type Error = oci::Error;
+
+    async fn store(&self, part: Part, body: PartBody) -> Result<StoredPart, Self::Error> {
+        let Target { object, new, .. } = self.target;
+        let stored = self
+            .storage
+            .put_object(
+                &self.order.bucket,
+                object,
+                new,
+                Existing::Keep,
+                part.len,
+                body,
+            )
+            .await?;
+        Ok(stored_part(part, &stored.etag, stored.crc32c))
+    }
+
+    async fn discard(&self, _: Part) -> Result<(), Self::Error> {
+        let Target { object, .. } = self.target;
+        let removed = self.storage.delete_object(&self.order.bucket, object).await;
+        removed.map(drop)
+    }
+
+    fn again_after(&self, error: &oci::Error, tries: u32) -> Option<Duration> {
+        // It may be there after all: then the caller looks.
+        (!error.is_ambiguous())
+            .then(|| pause(error, tries))
+            .flatten()
+    }
+}
+
+/// Stores parts of an upload.
+struct PartSink<'a> {
+    storage: &'a ObjectStorage,
+    upload: &'a oci::Upload,
+}
+
+impl Sink for PartSink<'_> {
+    type Error = oci::Error;
+
+    async fn store(&self, part: Part, body: PartBody) -> Result<StoredPart, Self::Error> {
+        let number = PartNumber::new(u32::from(part.number))?;
+        let stored = self
+            .storage
+            .upload_part(self.upload, number, part.len, body)
+            .await?;
+        Ok(stored_part(part, &stored.etag, stored.crc32c))
+    }
+
+    async fn discard(&self, _: Part) -> Result<(), Self::Error> {
+        // The next try replaces it.
+        Ok(())
+    }
+
+    fn again_after(&self, error: &oci::Error, tries: u32) -> Option<Duration> {
+        // A part that is there after all is replaced.
+        pause(error, tries)
+    }
+}
+
+/// The pause before a part is sent again, longer each time, and at least what the service asks
+/// for.
+fn pause(error: &oci::Error, tries: u32) -> Option<Duration> {
+    let grown = Duration::from_millis(250)
+        .saturating_mul(1 << tries.min(10))
+        .mul_f64(0.5 + fastrand::f64() / 2.0);
+    let pause = match error.class() {
+        Class::Transient => grown,
+        Class::After(wait) => wait.max(grown),
+        Class::Permanent | Class::Interrupted => return None,
+    };
+    (tries < PART_TRIES && pause <= LONGEST_PAUSE).then_some(pause)
+}
+
+fn stored_part(part: Part, etag: &Etag, crc32c: Option<Crc32c>) -> StoredPart {
+    StoredPart {
+        number: part.number,
+        etag: etag.to_string(),
+        crc32c: crc32c.map(Crc32c::get),
+    }
+}
+
+fn has(parts: &Parts, part: Part) -> bool {
+    parts
+        .get(&part.number)
+        .is_some_and(|(size, _)| *size == part.len)
+}
+
+/// Whether the object may be there in spite of this error: the reply was lost, or the condition
+/// that nothing is there did not hold.
+fn may_be_stored(error: &oci::Error) -> bool {
+    error.is_ambiguous() || error.code() == Some(&ServiceCode::IfNoneMatchFailed)
+}
+
+/// Whether the upload is gone, and not the bucket.
+fn is_aborted(error: &oci::Error) -> bool {
+    let no_bucket = [
+        ServiceCode::BucketNotFound,
+        ServiceCode::NamespaceNotFound,
+        ServiceCode::NotAuthorizedOrNotFound,
+    ];
+    error.is_not_found() && !error.code().is_some_and(|code| no_bucket.contains(code))
+}
+
+/// CRC32C of the whole file, if every part has one.
+fn combined_crc(layout: Layout, stored: &[StoredPart]) -> Option<u32> {
+    let parts: BTreeMap<_, _> = stored
+        .iter()
+        .map(|part| (part.number, part.crc32c))
+        .collect();
+    let combined = layout.parts().try_fold(0_u64, |whole, part| {
+        let crc = u64::from((*parts.get(&part.number)?)?);
+        Some(if part.number == 1 {
+            crc
+        } else {
+            checksum_combine(CrcAlgorithm::Crc32Iscsi, whole, crc, part.len)
+        })
+    })?;
+    u32::try_from(combined).ok()
+}
+
+#[cfg(test)]
+#[allow(clippy::cast_possible_truncation, reason = "patterns of bytes")]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_checksum_of_the_whole_follows_from_the_parts() {
+        let layout = Layout::resume(1_200_000, 524_288).unwrap();
+        let bytes: Vec<u8> = (0..1_200_000_u32).map(|at| (at / 3) as u8).collect();
+        let crc = |bytes: &[u8]| crc_fast::checksum(CrcAlgorithm::Crc32Iscsi, bytes) as u32;
+        let parts: Vec<_> = layout
+            .parts()
+            .map(|part| {
+                let content = &bytes[part.offset as usize..(part.offset + part.len) as usize];
+                StoredPart {
+                    number: part.number,
+                    etag: String::new(),
+                    crc32c: Some(crc(content)),
+                }
+            })
+            .collect();
+        assert_eq!(combined_crc(layout, &parts), Some(crc(&bytes)));
+        assert_eq!(combined_crc(layout, &parts[1..]), None);
+    }
+}

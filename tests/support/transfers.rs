@@ -1,0 +1,280 @@
+//! The worker's engine between both stand-ins, in this process.
+
+use std::{
+    sync::{Arc, Mutex},
+    time::{Duration, Instant},
+};
+
+use aws_lc_rs::digest::{Context, SHA256};
+use futures::StreamExt as _;
+use telestream::{
+    api::{self, names::Placement},
+    oci::{ApiKey, Credentials, Endpoint, Namespace, ObjectStorage, RetryPolicy, Settings},
+    telegram::{Account, FileConnections, MessageRef, Telegram},
+    transfer::Window,
+    worker::{Delivery, Engine, History, Journal, Meter, Order, TransferError},
+};
+use telestream_sim::{
+    Options, Sim, oci,
+    telegram::{
+        faults,
+        ids::{ChatId, DcId, Identity},
+        keys::SignedIn,
+        store::{Draft, DraftBody, Look, MessageBody, Origin},
+    },
+};
+use tempfile::TempDir;
+use tokio::time::sleep;
+use tokio_util::sync::CancellationToken;
+
+const CHANNEL: i64 = -1_001_234_567_890;
+
+/// Where the bot lives, and where another data centre is.
+pub const HOME: DcId = DcId(2);
+pub const ABROAD: DcId = DcId(4);
+
+/// How long anything may take that is waited for.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// Both stand-ins and an engine that is connected to them.
+pub struct World {
+    pub sim: Sim,
+    pub engine: Engine,
+    bucket: String,
+    _data: TempDir,
+}
+
+/// A file that stands in the channel.
+#[derive(Clone, Debug)]
+pub struct Sent {
+    pub message_id: i32,
+    pub file_id: i64,
+    pub size: u64,
+    pub sha256: [u8; 32],
+}
+
+/// What an attempt wrote down.
+#[derive(Default)]
+pub struct Notes(Mutex<Option<api::Upload>>);
+
+impl Journal for Notes {
+    async fn upload_begun(&self, upload: &api::Upload) {
+        *self.0.lock().unwrap() = Some(upload.clone());
+    }
+}
+
+impl Notes {
+    /// What the next attempt is told.
+    pub fn history(&self) -> History {
+        History::Attempted(self.0.lock().unwrap().clone())
+    }
+}
+
+impl World {
+    pub async fn start() -> Self {
+        Self::with(SignedIn::All).await
+    }
+
+    /// A world whose bot is known to some data centres only.
+    pub async fn with(signed_in: SignedIn) -> Self {
+        let data = TempDir::new().unwrap();
+        let sim = Sim::start(Options::in_dir(data.path())).await.unwrap();
+        let session = sim.telegram().create_session(Identity::Bot, signed_in);
+        let session = serde_json::to_string(&session.unwrap()).unwrap();
+        let account = Account {
+            session: session.parse().unwrap(),
+            api_id: "1".parse().unwrap(),
+            file_connections: FileConnections::default(),
+        };
+        let config = sim.oci().client_config();
+        let credentials = Credentials::from_api_key(&ApiKey {
+            tenancy: config.tenancy,
+            user: config.user,
+            fingerprint: config.fingerprint,
+            private_key: config.private_key,
+            pass_phrase: None,
+        });
+        let mut settings = Settings::new(
+            Endpoint::at(&config.endpoint).unwrap(),
+            Namespace::new(config.namespace).unwrap(),
+            credentials.unwrap(),
+        );
+        settings.retry = RetryPolicy {
+            base: Duration::from_millis(10),
+            ..RetryPolicy::default()
+        };
+        let engine = Engine {
+            telegram: Telegram::connect(account).await.unwrap(),
+            storage: ObjectStorage::new(settings).unwrap(),
+            window: Window::default(),
+        };
+        Self {
+            sim,
+            engine,
+            bucket: config.bucket,
+            _data: data,
+        }
+    }
+
+    pub async fn send(&self, size: u64, dc: DcId) -> Sent {
+        let draft = Draft {
+            chat_id: ChatId(CHANNEL),
+            members: None,
+            chat_title: None,
+            text: String::new(),
+            grouped_id: None,
+            body: DraftBody::Media {
+                dc,
+                origin: Origin::Seed(size),
+                size,
+                look: Look {
+                    name: Some("film.mkv".into()),
+                    ..Look::default()
+                },
+            },
+        };
+        let message = self.sim.telegram().publish(draft).await.unwrap();
+        let MessageBody::Media(media) = message.body else {
+            panic!("no file was published")
+        };
+        Sent {
+            message_id: message.id,
+            file_id: media.file_id,
+            size: media.size,
+            sha256: media.sha256,
+        }
+    }
+
+    pub fn order(&self, sent: &Sent, history: History) -> Order {
+        let owner = format!("job-{}", sent.message_id);
+        Order {
+            message: MessageRef {
+                chat_id: CHANNEL,
+                message_id: sent.message_id,
+            },
+            file_name: None,
+            bucket: self.bucket.parse().unwrap(),
+            placement: Placement::Folder(format!("test/{}/", sent.message_id)),
+            storage_tier: None,
+            link_ttl: Duration::from_hours(1),
+            link_name: format!("{owner}-link"),
+            owner,
+            history,
+        }
+    }
+
+    /// One attempt.
+    pub async fn attempt(
+        &self,
+        sent: &Sent,
+        history: History,
+        notes: &Notes,
+        stop: &CancellationToken,
+    ) -> Result<Delivery, TransferError> {
+        let meter = Arc::new(Meter::start());
+        let order = self.order(sent, history);
+        self.engine.run(&order, notes, &meter, stop).await
+    }
+
+    /// A first attempt that nobody stops.
+    pub async fn transfer(&self, sent: &Sent) -> Result<Delivery, TransferError> {
+        let stop = CancellationToken::new();
+        self.attempt(sent, History::None, &Notes::default(), &stop)
+            .await
+    }
+
+    /// Asserts that the file has arrived: the same bytes behind the link, one object, one link,
+    /// no upload left open. Returns how many bytes were fetched again.
+    pub async fn assert_arrived(&self, sent: &Sent, delivery: &Delivery) -> u64 {
+        let mut digest = Context::new(&SHA256);
+        let reply = reqwest::get(&delivery.link.url).await.unwrap();
+        let mut body = reply.error_for_status().unwrap().bytes_stream();
+        while let Some(chunk) = body.next().await {
+            digest.update(&chunk.unwrap());
+        }
+        assert_eq!(digest.finish().as_ref(), sent.sha256, "other bytes");
+        assert_eq!(delivery.object.size.cast_unsigned(), sent.size);
+        assert_eq!(self.left_by(sent), (1, 1, 0), "objects, links, uploads");
+        let objects = self.sim.oci().objects();
+        let object = objects
+            .iter()
+            .find(|object| object.name == delivery.object.name)
+            .unwrap();
+        assert_eq!(object.crc32c, delivery.object.crc32c);
+        self.sim.telegram().traffic().file(sent.file_id).bytes_again
+    }
+
+    /// Objects, links and open uploads of a file.
+    pub fn left_by(&self, sent: &Sent) -> (usize, usize, usize) {
+        let ours = format!("test/{}/", sent.message_id);
+        let oci = self.sim.oci();
+        let is_ours = |name: &str| name.starts_with(&ours);
+        let objects = oci.objects();
+        let pars = oci.pars();
+        let uploads = oci.uploads();
+        (
+            objects
+                .iter()
+                .filter(|object| is_ours(&object.name))
+                .count(),
+            pars.iter()
+                .filter(|par| par.object_name.as_deref().is_some_and(is_ours))
+                .count(),
+            uploads.iter().filter(|one| is_ours(&one.object)).count(),
+        )
+    }
+
+    /// Bytes that are stored in parts of a file's upload.
+    pub fn stored(&self, sent: &Sent) -> u64 {
+        let ours = format!("test/{}/", sent.message_id);
+        let uploads = self.sim.oci().uploads();
+        let parts = uploads
+            .iter()
+            .filter(|upload| upload.object.starts_with(&ours))
+            .flat_map(|upload| &upload.parts);
+        parts.map(|part| part.size).sum()
+    }
+
+    /// Befalls calls of `upload.getFile`.
+    pub fn spoil_telegram(&self, skip: u32, times: Option<u32>, effect: faults::Effect) {
+        self.sim.telegram().add_fault(faults::Fault {
+            methods: vec!["upload.getFile".into()],
+            dcs: vec![],
+            skip,
+            times,
+            effect,
+        });
+    }
+
+    /// Befalls requests of one operation.
+    pub fn spoil_oci(
+        &self,
+        operation: oci::Operation,
+        skip: u32,
+        times: Option<u32>,
+        effect: oci::Effect,
+    ) {
+        self.sim.oci().add_fault(oci::Fault {
+            operations: vec![operation],
+            object_prefix: String::new(),
+            skip,
+            times,
+            effect,
+        });
+    }
+
+    /// Slows down what each connection to Telegram is sent.
+    pub fn set_telegram_rate(&self, bytes_per_second: Option<u64>) {
+        let rate = bytes_per_second.and_then(std::num::NonZeroU64::new);
+        self.sim.telegram().set_rate(rate);
+    }
+}
+
+/// Waits until something holds.
+pub async fn until(what: &str, holds: impl Fn() -> bool) {
+    let deadline = Instant::now() + PATIENCE;
+    while !holds() {
+        assert!(Instant::now() < deadline, "not in time: {what}");
+        sleep(Duration::from_millis(10)).await;
+    }
+}
