@@ -5,7 +5,10 @@ use std::process::ExitCode;
 use anyhow::Context as _;
 use clap::{Args, Parser, Subcommand};
 use telestream::{
-    api::{HumanDuration, crd_yaml, names::Placement},
+    api::{
+        HumanDuration, crd_yaml,
+        names::{self, Placement},
+    },
     config,
     controller::{self, ControllerSettings},
     ops::{
@@ -51,7 +54,8 @@ struct TransferArgs {
     /// Bucket [default: $OCI_BUCKETNAME]
     #[arg(long)]
     bucket: Option<String>,
-    /// Name of the object; if not given, the file's name below OBJECT_PREFIX
+    /// Name of the object; if not given, OBJECT_PREFIX, chat, message and the file's name. Only
+    /// without it is an upload resumed that was cut off
     #[arg(long)]
     object: Option<String>,
     /// How long the link lives, such as 7d or 12h
@@ -138,7 +142,7 @@ async fn run_transfer(env: &Environment, args: TransferArgs) -> anyhow::Result<(
         bucket: config::bucket_from_flag(args.bucket.as_deref(), &storage)?,
         placement: match args.object {
             Some(name) => Placement::Exact(name),
-            None => Placement::Folder(format!("{}/", storage.prefix.trim_matches('/'))),
+            None => names::folder_of_message(&storage.prefix, args.chat, args.message),
         },
         link_ttl: args.link_ttl.get(),
     };

@@ -75,9 +75,19 @@ pub fn placement(job: &TransferJob, prefix: &str, key: &hmac::Key) -> Placement 
         .creation_timestamp()
         .map_or(Timestamp::UNIX_EPOCH, |time| time.0);
     let month = created.to_zoned(TimeZone::UTC).strftime("%Y%m");
+    let folder = format!("{user}/{month}/{}/", job.name_any());
+    Placement::Folder(below(prefix, &folder))
+}
+
+/// The folder of a message, for transfers without a job: `<prefix>/<chat>/<message>/`.
+pub fn folder_of_message(prefix: &str, chat_id: i64, message_id: i32) -> Placement {
+    Placement::Folder(below(prefix, &format!("{chat_id}/{message_id}/")))
+}
+
+fn below(prefix: &str, rest: &str) -> String {
     let prefix = prefix.trim_matches('/');
     let slash = if prefix.is_empty() { "" } else { "/" };
-    Placement::Folder(format!("{prefix}{slash}{user}/{month}/{}/", job.name_any()))
+    format!("{prefix}{slash}{rest}")
 }
 
 /// Where the object of a `TransferJob` may be.
@@ -148,6 +158,7 @@ mod tests {
         assert_eq!(parts[1].len(), 16);
         assert_ne!(of_user, folder("telegram/", Some(43)));
         assert_eq!(folder("", None), "shared/202611/tj-abc/");
+        assert_eq!(folder_of_message("/a/", -1007, 5).prefix(), "a/-1007/5/");
     }
 
     #[test]

@@ -49,7 +49,7 @@ pub struct Order {
     pub file_name: Option<String>,
     /// The bucket.
     pub bucket: BucketName,
-    /// Where in the bucket.
+    /// Where in the bucket. A folder is this order's own: nobody else puts anything there.
     pub placement: names::Placement,
     /// The tier, if not the bucket's own.
     pub storage_tier: Option<oci::StorageTier>,

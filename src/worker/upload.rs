@@ -10,6 +10,7 @@ use std::{collections::BTreeMap, ops::Range, sync::Arc, time::Duration};
 use bytes::Bytes;
 use crc_fast::{CrcAlgorithm, checksum_combine};
 use jiff::{SignedDuration, Timestamp};
+use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
@@ -18,7 +19,8 @@ use super::{
     transfer::{History, Journal, Order, TransferError},
 };
 use crate::{
-    Class, api,
+    Class,
+    api::{self, names},
     oci::{
         self, Crc32c, Etag, Existing, NewObject, ObjectName, ObjectStorage, PartNumber, ServiceCode,
     },
@@ -102,11 +104,10 @@ impl<J: Journal> Upload<'_, J> {
             match result {
                 Err(TransferError::Storage(error)) if may_be_stored(&error) => {
                     // The reply was lost, or somebody was first: perhaps it was us.
-                    let refused = error.code().is_some();
                     return match self.adopt().await? {
                         Some(whole) => Ok(whole),
-                        None if refused => Err(TransferError::ObjectExists),
-                        None => Err(error.into()),
+                        None if error.is_ambiguous() => Err(error.into()),
+                        None => Err(TransferError::ObjectExists),
                     };
                 }
                 Err(TransferError::Storage(error))
@@ -250,17 +251,7 @@ impl<J: Journal> Upload<'_, J> {
         {
             return Ok(begun);
         }
-        let created = self
-            .storage
-            .create_multipart_upload(&self.order.bucket, &self.target.object, &self.target.new)
-            .await;
-        let upload = match created {
-            Err(error) if error.is_ambiguous() => {
-                // It may have begun: go on with that one rather than leave it behind.
-                self.find().await?.ok_or(error)?
-            }
-            created => created?,
-        };
+        let upload = self.create().await?;
         self.journal
             .upload_begun(&api::Upload {
                 upload_id: upload.id.as_str().to_owned(),
@@ -274,6 +265,33 @@ impl<J: Journal> Upload<'_, J> {
             layout: fresh,
             parts: Parts::new(),
         })
+    }
+
+    /// A new upload. One whose reply was lost may have begun: it is gone on with rather than left
+    /// behind.
+    async fn create(&self) -> Result<oci::Upload, TransferError> {
+        let Target { object, new, .. } = self.target;
+        let bucket = &self.order.bucket;
+        let mut tries = 1;
+        loop {
+            let created = self
+                .storage
+                .create_multipart_upload(bucket, object, new)
+                .await;
+            match created {
+                Err(error) if error.is_ambiguous() => {
+                    for found in self.own_uploads().await? {
+                        if self.list(&found.upload).await?.is_empty() {
+                            return Ok(found.upload);
+                        }
+                    }
+                    let pause = pause(&error, tries).ok_or(error)?;
+                    sleep(pause).await;
+                    tries += 1;
+                }
+                created => return Ok(created?),
+            }
+        }
     }
 
     async fn resume(
@@ -325,23 +343,38 @@ impl<J: Journal> Upload<'_, J> {
         Ok(Some((upload, layout)))
     }
 
-    /// The last upload of that name, unless the message may have held another file then.
+    /// The last upload of that name, if the message held this file by then. All others of that
+    /// name are of no use to anybody, and aborted.
     async fn find(&self) -> Result<Option<oci::Upload>, TransferError> {
-        let Target {
-            object, file_since, ..
-        } = self.target;
-        let uploads = self
+        let since = self.target.file_since;
+        let is_of_this_file = |created: Option<Timestamp>| {
+            created.is_some_and(|created| created.duration_since(since) > CLOCK_MARGIN)
+        };
+        let mut last = None;
+        for found in self.own_uploads().await? {
+            if last.is_none() && is_of_this_file(found.created) {
+                last = Some(found.upload);
+            } else {
+                self.storage.abort_multipart_upload(&found.upload).await?;
+            }
+        }
+        Ok(last)
+    }
+
+    /// Open uploads that can only be of this order, the last one first: none if somebody else may
+    /// have been told the same name.
+    async fn own_uploads(&self) -> Result<Vec<oci::UploadSummary>, TransferError> {
+        let names::Placement::Folder(_) = self.order.placement else {
+            return Ok(Vec::new());
+        };
+        let object = &self.target.object;
+        let mut uploads = self
             .storage
             .list_uploads(&self.order.bucket, object.as_str())
             .await?;
-        let is_of_this_file = |created: Option<Timestamp>| {
-            created.is_some_and(|created| created.duration_since(*file_since) > CLOCK_MARGIN)
-        };
-        Ok(uploads
-            .into_iter()
-            .filter(|found| found.upload.object == *object && is_of_this_file(found.created))
-            .max_by_key(|found| found.created)
-            .map(|found| found.upload))
+        uploads.retain(|found| found.upload.object == *object);
+        uploads.sort_by_key(|found| std::cmp::Reverse(found.created));
+        Ok(uploads)
     }
 
     async fn list(&self, upload: &oci::Upload) -> Result<Parts, oci::Error> {

@@ -87,25 +87,9 @@ impl World {
             file_connections: FileConnections::default(),
         };
         let config = sim.oci().client_config();
-        let credentials = Credentials::from_api_key(&ApiKey {
-            tenancy: config.tenancy,
-            user: config.user,
-            fingerprint: config.fingerprint,
-            private_key: config.private_key,
-            pass_phrase: None,
-        });
-        let mut settings = Settings::new(
-            Endpoint::at(&config.endpoint).unwrap(),
-            Namespace::new(config.namespace).unwrap(),
-            credentials.unwrap(),
-        );
-        settings.retry = RetryPolicy {
-            base: Duration::from_millis(10),
-            ..RetryPolicy::default()
-        };
         let engine = Engine {
             telegram: Telegram::connect(account).await.unwrap(),
-            storage: ObjectStorage::new(settings).unwrap(),
+            storage: storage(&config),
             window: Window::default(),
         };
         Self {
@@ -268,6 +252,26 @@ impl World {
         let rate = bytes_per_second.and_then(std::num::NonZeroU64::new);
         self.sim.telegram().set_rate(rate);
     }
+}
+
+fn storage(config: &oci::ClientConfig) -> ObjectStorage {
+    let credentials = Credentials::from_api_key(&ApiKey {
+        tenancy: config.tenancy.clone(),
+        user: config.user.clone(),
+        fingerprint: config.fingerprint.clone(),
+        private_key: config.private_key.clone(),
+        pass_phrase: None,
+    });
+    let mut settings = Settings::new(
+        Endpoint::at(&config.endpoint).unwrap(),
+        Namespace::new(config.namespace.clone()).unwrap(),
+        credentials.unwrap(),
+    );
+    settings.retry = RetryPolicy {
+        base: Duration::from_millis(10),
+        ..RetryPolicy::default()
+    };
+    ObjectStorage::new(settings).unwrap()
 }
 
 /// Waits until something holds.
