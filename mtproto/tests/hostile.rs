@@ -4,8 +4,10 @@
 //! memory is taken than the length of what arrived justifies. `PROPTEST_CASES=100000` turns this into
 //! some minutes of fuzzing.
 
-use allocation_counter::measure;
-use mtproto::envelope::{BODY_AT, MAX_PADDING, MIN_PADDING, OUTER, packet_len};
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
+
+use allocation_counter::{AllocationInfo, measure};
+use mtproto::envelope::{BODY_AT, INNER, MAX_PADDING, MIN_PADDING, OUTER, packet_len};
 use mtproto::message::{MAX_MESSAGES, Outcome};
 use mtproto::transport::{FrameError, MAX_HEAD};
 use mtproto::{
@@ -107,6 +109,17 @@ fn noise() -> impl Strategy<Value = Vec<u8>> {
     vec(any::<u8>(), 0..400)
 }
 
+/// What `work` returns, and the memory it took for that.
+fn measured<T>(work: impl FnOnce() -> T) -> (T, AllocationInfo) {
+    let mut result = None;
+    // A panic must not get past the counter, which would then go on counting.
+    let taken = measure(|| result = Some(catch_unwind(AssertUnwindSafe(work))));
+    match result.expect("it was called") {
+        Ok(result) => (result, taken),
+        Err(panic) => resume_unwind(panic),
+    }
+}
+
 mod streams {
     use super::*;
 
@@ -201,10 +214,7 @@ mod streams {
         fn a_decoder_takes_no_memory((transport, stream) in transports_and_streams()) {
             for from in [Side::Client, Side::Server] {
                 let mut decoder = Decoder::new(transport, from, LIMIT);
-                let taken = measure(|| {
-                    let _ = Transport::detect(&stream);
-                    let _ = decoder.poll(&stream);
-                });
+                let (_, taken) = measured(|| (Transport::detect(&stream), decoder.poll(&stream)));
                 prop_assert_eq!(taken.count_total, 0);
             }
         }
@@ -263,9 +273,8 @@ mod packets {
             let mut packet = tampered(&genuine, &edits);
             prop_assume!(packet != genuine);
             let key = key();
-            let taken = measure(|| {
-                assert!(Envelope::new(&key, from).open(&mut packet).is_err());
-            });
+            let (opened, taken) = measured(|| Envelope::new(&key, from).open(&mut packet));
+            prop_assert!(opened.is_err());
             prop_assert!(taken.bytes_max <= MEMORY, "{taken:?}");
         }
 
@@ -280,19 +289,19 @@ mod packets {
         #[test]
         fn what_an_insider_sends_opens_only_within_the_rules(
             from in sides(),
-            blocks in vec(any::<[u8; 16]>(), 0..140),
-            length in prop_oneof![(-8_i32..2300).prop_map(i32::to_le_bytes), any::<[u8; 4]>()],
+            blocks in vec(any::<[u8; 16]>(), 2..140),
+            padding in prop_oneof![-20_i32..40, 1000..1050, any::<i32>()],
         ) {
             let mut plaintext = blocks.concat();
-            if let Some(at) = plaintext.get_mut(28..32) {
-                at.copy_from_slice(&length);
-            }
+            let room = i32::try_from(plaintext.len() - INNER).expect("a small number");
+            let length = room.wrapping_sub(padding);
+            plaintext[28..INNER].copy_from_slice(&length.to_le_bytes());
             let mut packet = insiders(from, &plaintext);
             let opened = Envelope::new(&key(), from).open(&mut packet);
             if let Ok(Opened { header, body }) = opened {
                 prop_assert_eq!(body.start, BODY_AT);
                 prop_assert_eq!(body.len() % 4, 0);
-                prop_assert_eq!(i32::try_from(body.len()), Ok(i32::from_le_bytes(length)));
+                prop_assert_eq!(i32::try_from(body.len()), Ok(length));
                 prop_assert!((MIN_PADDING..=MAX_PADDING).contains(&(packet.len() - body.end)));
                 prop_assert!(from == Side::Client || header.msg_id.0 & 1 == 1);
                 prop_assert_eq!(&packet[OUTER..], &plaintext[..]);
@@ -386,13 +395,30 @@ mod bodies {
         u64::try_from(4 * bytes.len() + 64).expect("a small number")
     }
 
+    #[test]
+    fn a_wrong_length_or_count_takes_no_memory() {
+        let most = u32::try_from(MAX_MESSAGES).expect("a small number");
+        for genuine in genuine() {
+            for at in (0..genuine.len()).step_by(4) {
+                for number in EDGES.into_iter().chain([most]) {
+                    let mut bytes = genuine.clone();
+                    bytes[at..at + 4].copy_from_slice(&number.to_le_bytes());
+                    let (_, taken) = measured(|| Body::parse(&bytes).is_ok());
+                    assert!(
+                        taken.bytes_max <= justified(&bytes),
+                        "{number} at {at} of {bytes:?}: {taken:?}"
+                    );
+                }
+            }
+        }
+    }
+
     proptest! {
         #[test]
         fn a_body_is_refused_or_understood(bytes in tampered_of(genuine())) {
-            let mut parsed = None;
-            let taken = measure(|| parsed = Some(Body::parse(&bytes)));
+            let (parsed, taken) = measured(|| Body::parse(&bytes));
             prop_assert!(taken.bytes_max <= justified(&bytes), "{taken:?}");
-            let Some(Ok(body)) = parsed else {
+            let Ok(body) = parsed else {
                 return Ok(());
             };
             if let Body::Container(messages) = &body {
@@ -409,10 +435,9 @@ mod bodies {
 
         #[test]
         fn an_outcome_is_refused_or_understood(bytes in tampered_of(outcomes())) {
-            let mut parsed = None;
-            let taken = measure(|| parsed = Some(Outcome::parse(&bytes)));
+            let (parsed, taken) = measured(|| Outcome::parse(&bytes));
             prop_assert_eq!(taken.count_total, 0);
-            if let Some(Ok(outcome)) = parsed {
+            if let Ok(outcome) = parsed {
                 let mut again = Vec::new();
                 outcome.write(&mut again);
                 prop_assert_eq!(Outcome::parse(&again), Ok(outcome));
@@ -447,11 +472,10 @@ mod packed {
             limit in 0_usize..60_000,
         ) {
             let packed = tampered(&gzip::pack(&plain), &edits);
-            let mut unpacked = None;
-            let taken = measure(|| unpacked = Some(gzip::unpack(&packed, limit)));
+            let (unpacked, taken) = measured(|| gzip::unpack(&packed, limit));
             prop_assert!(taken.bytes_max <= justified(&packed, limit), "{taken:?}");
             // Much of a gzip head means nothing and has no checksum.
-            if let Some(Ok(bytes)) = unpacked {
+            if let Ok(bytes) = unpacked {
                 prop_assert!(bytes.len() <= limit);
                 prop_assert_eq!(bytes, plain);
             }
@@ -460,9 +484,8 @@ mod packed {
         #[test]
         fn noise_behind_a_gzip_head_is_an_error(noise in noise(), limit in 0_usize..5000) {
             let packed = [&gzip::pack(b"")[..10], &noise[..]].concat();
-            let mut unpacked = None;
-            let taken = measure(|| unpacked = Some(gzip::unpack(&packed, limit).is_err()));
-            prop_assert_eq!(unpacked, Some(true));
+            let (unpacked, taken) = measured(|| gzip::unpack(&packed, limit));
+            prop_assert!(unpacked.is_err());
             prop_assert!(taken.bytes_max <= justified(&packed, limit), "{taken:?}");
         }
     }
@@ -471,7 +494,8 @@ mod packed {
     fn a_bomb_takes_no_more_memory_than_its_limit() {
         let bomb = gzip::pack(&vec![0; 32 << 20]);
         for limit in [0, 1000, 1 << 20] {
-            let taken = measure(|| assert!(gzip::unpack(&bomb, limit).is_err()));
+            let (unpacked, taken) = measured(|| gzip::unpack(&bomb, limit));
+            assert!(unpacked.is_err());
             assert!(taken.bytes_max <= justified(&[], limit), "{taken:?}");
         }
     }
