@@ -8,7 +8,7 @@ use super::round_keys::{self, RoundKeys};
 use super::{Lane, advance};
 use crate::ige::{Direction, IgeKey};
 
-pub(super) use arch::{Word, inverse_mix, last_round, load, round, store, xor};
+pub(super) use arch::{Word, begin, end, inverse_mix, load, round, store, substitute, xor};
 
 /// The proof that this processor has AES instructions.
 #[derive(Clone, Copy, Debug)]
@@ -39,6 +39,8 @@ impl Instructions {
 
 #[cfg(target_arch = "x86_64")]
 mod arch {
+    use super::super::round_keys::{ROUNDS, RoundKeys};
+
     pub(in crate::ige::lanes) use std::arch::x86_64::{
         __m128i as Word, _mm_aesimc_si128 as inverse_mix, _mm_xor_si128 as xor,
     };
@@ -63,31 +65,56 @@ mod arch {
         unsafe { _mm_storeu_si128(block.as_mut_ptr().cast(), word) }
     }
 
+    /// Before the rounds.
     #[inline]
     #[target_feature(enable = "aes")]
-    pub(in crate::ige::lanes) fn round<const INVERSE: bool>(state: Word, key: Word) -> Word {
-        if INVERSE {
-            _mm_aesdec_si128(state, key)
-        } else {
-            _mm_aesenc_si128(state, key)
-        }
+    pub(in crate::ige::lanes) fn begin(state: Word, keys: &RoundKeys) -> Word {
+        xor(state, keys[0])
     }
 
     #[inline]
     #[target_feature(enable = "aes")]
-    pub(in crate::ige::lanes) fn last_round<const INVERSE: bool>(state: Word, key: Word) -> Word {
+    pub(in crate::ige::lanes) fn round<const INVERSE: bool>(
+        state: Word,
+        keys: &RoundKeys,
+        number: usize,
+    ) -> Word {
+        if INVERSE {
+            _mm_aesdec_si128(state, keys[number])
+        } else {
+            _mm_aesenc_si128(state, keys[number])
+        }
+    }
+
+    /// The last round, and `chain` added to what it gives: both additions at one go.
+    #[inline]
+    #[target_feature(enable = "aes")]
+    pub(in crate::ige::lanes) fn end<const INVERSE: bool>(
+        state: Word,
+        keys: &RoundKeys,
+        chain: Word,
+    ) -> Word {
+        let key = xor(keys[ROUNDS], chain);
         if INVERSE {
             _mm_aesdeclast_si128(state, key)
         } else {
             _mm_aesenclast_si128(state, key)
         }
     }
+
+    /// The S-box on every byte, and the rows shifted.
+    #[inline]
+    #[target_feature(enable = "aes")]
+    pub(in crate::ige::lanes) fn substitute(state: Word) -> Word {
+        _mm_aesenclast_si128(state, xor(state, state))
+    }
 }
 
-/// Here an instruction adds its key first and not last. The compiler turns a zero key and the
-/// addition of the round before into one instruction.
+/// Here a round's instruction begins with the addition of the key of the round before.
 #[cfg(target_arch = "aarch64")]
 mod arch {
+    use super::super::round_keys::{ROUNDS, RoundKeys};
+
     pub(in crate::ige::lanes) use std::arch::aarch64::{
         uint8x16_t as Word, vaesimcq_u8 as inverse_mix, veorq_u8 as xor,
     };
@@ -109,27 +136,47 @@ mod arch {
         unsafe { vst1q_u8(block.as_mut_ptr(), word) }
     }
 
+    /// Before the rounds: the first of them adds the first key.
     #[inline]
     #[target_feature(enable = "aes")]
-    pub(in crate::ige::lanes) fn round<const INVERSE: bool>(state: Word, key: Word) -> Word {
-        let zero = vdupq_n_u8(0);
-        let mixed = if INVERSE {
-            inverse_mix(vaesdq_u8(state, zero))
-        } else {
-            vaesmcq_u8(vaeseq_u8(state, zero))
-        };
-        xor(mixed, key)
+    pub(in crate::ige::lanes) fn begin(state: Word, _keys: &RoundKeys) -> Word {
+        state
     }
 
     #[inline]
     #[target_feature(enable = "aes")]
-    pub(in crate::ige::lanes) fn last_round<const INVERSE: bool>(state: Word, key: Word) -> Word {
-        let zero = vdupq_n_u8(0);
-        let substituted = if INVERSE {
-            vaesdq_u8(state, zero)
+    pub(in crate::ige::lanes) fn round<const INVERSE: bool>(
+        state: Word,
+        keys: &RoundKeys,
+        number: usize,
+    ) -> Word {
+        if INVERSE {
+            inverse_mix(vaesdq_u8(state, keys[number - 1]))
         } else {
-            vaeseq_u8(state, zero)
+            vaesmcq_u8(vaeseq_u8(state, keys[number - 1]))
+        }
+    }
+
+    /// The last round, and `chain` added to what it gives.
+    #[inline]
+    #[target_feature(enable = "aes")]
+    pub(in crate::ige::lanes) fn end<const INVERSE: bool>(
+        state: Word,
+        keys: &RoundKeys,
+        chain: Word,
+    ) -> Word {
+        let substituted = if INVERSE {
+            vaesdq_u8(state, keys[ROUNDS - 1])
+        } else {
+            vaeseq_u8(state, keys[ROUNDS - 1])
         };
-        xor(substituted, key)
+        xor(substituted, xor(keys[ROUNDS], chain))
+    }
+
+    /// The S-box on every byte, and the rows shifted.
+    #[inline]
+    #[target_feature(enable = "aes")]
+    pub(in crate::ige::lanes) fn substitute(state: Word) -> Word {
+        vaeseq_u8(state, vdupq_n_u8(0))
     }
 }

@@ -3,7 +3,7 @@
 
 use std::array;
 
-use super::instructions::{Word, inverse_mix, last_round, load, store};
+use super::instructions::{Word, inverse_mix, load, store, substitute};
 use crate::ige::{BLOCK, Direction};
 
 /// Rounds of AES-256.
@@ -22,8 +22,8 @@ pub(super) fn expand(direction: Direction, key: &[u8; 32]) -> RoundKeys {
     for at in 8..words.len() {
         let before = words[at - 1];
         let mixed = match at % 8 {
-            0 => substitute(before).rotate_right(8) ^ 1 << (at / 8 - 1),
-            4 => substitute(before),
+            0 => substitute_word(before).rotate_right(8) ^ 1 << (at / 8 - 1),
+            4 => substitute_word(before),
             _ => before,
         };
         words[at] = words[at - 8] ^ mixed;
@@ -42,13 +42,12 @@ pub(super) fn expand(direction: Direction, key: &[u8; 32]) -> RoundKeys {
     })
 }
 
-/// The S-box on each byte of a word. A last round does just this to a state of four equal columns,
-/// whose rows it shifts in vain.
+/// The S-box on each byte of a word: as a state of four equal columns, whose rows are shifted in
+/// vain.
 #[target_feature(enable = "aes")]
-fn substitute(word: u32) -> u32 {
+fn substitute_word(word: u32) -> u32 {
     let mut block = [0; BLOCK];
-    let state = last_round::<false>(column_words([word; 4]), load(&block));
-    store(&mut block, state);
+    store(&mut block, substitute(column_words([word; 4])));
     u32::from_le_bytes([block[0], block[1], block[2], block[3]])
 }
 
