@@ -528,10 +528,8 @@ async fn every_kind_of_media_looks_like_it() {
 fn fault(effect: Effect) -> Fault {
     Fault {
         methods: vec!["upload.getFile".to_owned()],
-        dcs: Vec::new(),
-        skip: 0,
         times: Some(1),
-        effect,
+        ..Fault::of(effect)
     }
 }
 

@@ -44,6 +44,17 @@ pub(super) struct Piece {
     pub(super) mtime: i32,
     /// The constructor of the file's type.
     pub(super) file_type: u32,
+    /// What is wrong with it, on demand.
+    pub(super) flaw: Option<Flaw>,
+}
+
+/// What is wrong with a piece of a file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Flaw {
+    /// It goes on for so many bytes that are not in the file.
+    Longer(usize),
+    /// A bit in its middle is flipped.
+    WrongByte,
 }
 
 /// An error as Telegram gives it: a number modelled on HTTP, and a word in capitals.
@@ -69,6 +80,12 @@ impl RpcError {
             message: Cow::Borrowed(message),
         }
     }
+
+    /// 406: the key was used on two connections at once, and is dead.
+    pub(super) const DUPLICATED: Self = Self {
+        code: 406,
+        message: Cow::Borrowed("AUTH_KEY_DUPLICATED"),
+    };
 
     /// 303: another data centre is responsible.
     pub(super) fn migrate(what: &'static str, dc: DcId) -> Self {
@@ -100,7 +117,39 @@ pub(super) enum Payload {
 /// `upload.file#096a18d5`.
 const UPLOAD_FILE: u32 = 0x096a_18d5;
 
+/// Bytes before a piece's own: `rpc_result`, the call's id, `upload.file`, type and date.
+const PIECE_HEAD: usize = 24;
+
+impl Piece {
+    /// How long it is on the wire.
+    fn told_len(&self) -> usize {
+        match self.flaw {
+            Some(Flaw::Longer(more)) => self.len + more,
+            Some(Flaw::WrongByte) | None => self.len,
+        }
+    }
+}
+
 impl Payload {
+    /// A body of the protocol itself.
+    pub(super) fn of(body: &Body<'_>) -> Self {
+        let mut bytes = Vec::new();
+        body.write(&mut bytes);
+        Self::Bytes(bytes.into())
+    }
+
+    /// How long it is, in bytes.
+    pub(super) fn body_len(&self) -> usize {
+        match self {
+            Self::Bytes(bytes) => bytes.len(),
+            Self::Piece { piece, .. } => {
+                let len = piece.told_len();
+                let head = if len < 254 { 1 } else { 4 };
+                PIECE_HEAD + (head + len).next_multiple_of(4)
+            }
+        }
+    }
+
     /// The result of the call `req_msg_id`.
     pub(super) fn result(req_msg_id: MsgId, result: Result<Answer, RpcError>) -> Self {
         let object = match result {
@@ -167,16 +216,23 @@ impl Payload {
         piece.file_type.serialize(out);
         piece.mtime.serialize(out);
         let head = out.len();
-        match u8::try_from(piece.len) {
+        let len = piece.told_len();
+        match u8::try_from(len) {
             Ok(short) if short < 254 => out.push(short),
             _ => {
-                let len = u32::try_from(piece.len).expect("a piece is at most 1 MiB");
+                let len = u32::try_from(len).expect("a piece is a few MiB at most");
                 (len << 8 | 0xfe).serialize(out);
             }
         }
         let at = out.len();
-        make_room(out, piece.len);
-        piece.content.read_at(piece.offset, &mut out[at..])?;
+        make_room(out, len);
+        let (bytes, _) = out[at..].split_at_mut(piece.len);
+        piece.content.read_at(piece.offset, bytes)?;
+        if piece.flaw == Some(Flaw::WrongByte)
+            && let Some(byte) = bytes.get_mut(piece.len / 2)
+        {
+            *byte ^= 1;
+        }
         let written = out.len() - head;
         out.resize(head + written.next_multiple_of(4), 0);
         Ok(())
@@ -215,6 +271,7 @@ mod tests {
             len,
             mtime: 7,
             file_type: 0xaa96_3b05,
+            flaw: None,
         };
         Payload::result(MsgId(4), Ok(Answer::Piece(piece)))
     }
@@ -236,6 +293,7 @@ mod tests {
                 .read_at(100, &mut expected)
                 .expect("generated");
             assert_eq!((file.mtime, file.bytes), (7, expected));
+            assert_eq!(bytes.len(), piece(len).body_len());
             assert_eq!(bytes.len() % 4, 0);
         }
     }
