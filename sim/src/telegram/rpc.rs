@@ -12,7 +12,7 @@ use mtproto::{Body, MsgId};
 
 use super::ids::DcId;
 use super::traffic::Served;
-use crate::content::Content;
+use crate::content::{Content, make_room};
 
 /// Answers of at least this many bytes are packed, when that makes them smaller.
 const PACK_FROM: usize = 512;
@@ -225,28 +225,20 @@ impl Payload {
             }
         }
         let at = out.len();
-        make_room(out, len);
-        let (bytes, _) = out[at..].split_at_mut(piece.len);
-        piece.content.read_at(piece.offset, bytes)?;
-        if piece.flaw == Some(Flaw::WrongByte)
-            && let Some(byte) = bytes.get_mut(piece.len / 2)
-        {
-            *byte ^= 1;
+        piece.content.append_to(out, piece.offset, piece.len)?;
+        match piece.flaw {
+            None => {}
+            Some(Flaw::Longer(more)) => make_room(out, more),
+            Some(Flaw::WrongByte) => out[at..]
+                .iter_mut()
+                .skip(piece.len / 2)
+                .take(1)
+                .for_each(|byte| *byte ^= 1),
         }
         let written = out.len() - head;
         out.resize(head + written.next_multiple_of(4), 0);
         Ok(())
     }
-}
-
-/// Appends `len` zeroes. `resize` would do, but an unoptimised build, which serves files too,
-/// writes them one by one.
-fn make_room(out: &mut Vec<u8>, len: usize) {
-    const ZEROES: &[u8] = &[0; 64 << 10];
-    for _ in 0..len / ZEROES.len() {
-        out.extend_from_slice(ZEROES);
-    }
-    out.extend_from_slice(&ZEROES[..len % ZEROES.len()]);
 }
 
 #[cfg(test)]

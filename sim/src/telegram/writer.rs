@@ -1,7 +1,7 @@
 //! The writing half of a connection: what was ordered, when it is due, in the manner asked for.
 //!
-//! A piece of a file is read, sealed and framed only when it is its turn, in the one buffer the
-//! connection has, so memory does not grow with what is asked for. A plain answer goes straight
+//! A piece of a file is read, sealed and framed only when it is its turn, with at most a handful
+//! of others, so memory does not grow with what is asked for. A plain answer goes straight
 //! through [`Writer::write`]; one that is to come in a [`Manner`] of its own takes
 //! [`Writer::write_in_manner`], which nothing else does.
 
@@ -11,17 +11,18 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use aws_lc_rs::rand;
-use mtproto::envelope::{BODY_AT, INNER, MAX_PADDING, MIN_PADDING, packet_len};
+use mtproto::envelope::{BODY_AT, INNER, MAX_PADDING, MIN_PADDING, OUTER, packet_len};
+use mtproto::ige::{self, IgeKey, Job, MAX_LANES};
 use mtproto::message::{MAX_CONTAINER, MESSAGE_HEAD};
 use mtproto::session::Content;
 use mtproto::transport::MAX_HEAD;
 use mtproto::{
-    Body, Encoder, Envelope, Header, IdKind, Message, MsgId, Side, Transport, TransportCode, ige,
+    Body, Encoder, Envelope, Header, IdKind, Message, MsgId, Side, Transport, TransportCode,
 };
 use tokio::sync::mpsc;
 
 use super::connection::{Ended, Place};
-use super::faults::{Breakage, Companion, Manner};
+use super::faults::{Breakage, Companion, Forgery, Manner};
 use super::forge;
 use super::keys::Key;
 use super::link::Link;
@@ -121,7 +122,26 @@ pub(super) struct Writer {
     held: Vec<Held>,
     /// Nothing is sent any more, on demand.
     stalled: bool,
+    /// Buffers to be used again.
+    spare: Vec<Vec<u8>>,
+}
+
+/// A packet in a buffer, behind room for the largest head, to be encrypted by this key.
+struct Laid {
     buffer: Vec<u8>,
+    key: IgeKey,
+}
+
+/// What is sent at one go: a buffer, from here on.
+struct Frame {
+    buffer: Vec<u8>,
+    start: usize,
+}
+
+impl Frame {
+    fn bytes(&self) -> &[u8] {
+        &self.buffer[self.start..]
+    }
 }
 
 impl Writer {
@@ -142,7 +162,7 @@ impl Writer {
             waiting: BinaryHeap::new(),
             held: Vec::new(),
             stalled: false,
-            buffer: Vec::new(),
+            spare: Vec::new(),
         }
     }
 
@@ -158,8 +178,8 @@ impl Writer {
                 What::Send(outgoing) => self.write_in_manner(order.number, outgoing).await?,
                 What::LetGo(number) => self.let_go(|held| held.number == number),
                 What::Refuse(code) => {
-                    self.buffer = self.encoder.code(code);
-                    self.flush(0, &[]).await?;
+                    let buffer = self.encoder.code(code);
+                    self.flush(Frame { buffer, start: 0 }, &[]).await?;
                     return Err(Ended::Refused(code));
                 }
             }
@@ -197,22 +217,60 @@ impl Writer {
         }
     }
 
-    /// Sends an answer as any server would: small ones that are due together, in a container.
+    /// Sends an answer as any server would: small ones that are due together in a container,
+    /// large ones encrypted together.
     async fn write(&mut self, outgoing: Outgoing) -> Result<(), Ended> {
-        let session = Arc::clone(&outgoing.session);
-        let key = Arc::clone(&outgoing.key);
-        let mut messages: Vec<Numbered> = self.number(outgoing).into_iter().collect();
-        if messages
-            .first()
-            .is_some_and(|message| message.payload.is_small())
-        {
+        let (key, session) = (Arc::clone(&outgoing.key), Arc::clone(&outgoing.session));
+        let Some(first) = self.number(outgoing) else {
+            return Ok(());
+        };
+        let is_small = first.payload.is_small();
+        let mut messages = vec![first];
+        if is_small {
             self.gather(&session, &mut messages);
         }
-        if messages.is_empty() {
+        let laid = self.lay_out(&key, &session, &messages, None)?;
+        let mut packets = vec![(laid, messages)];
+        if !is_small {
+            self.accompany(&mut packets)?;
+        }
+        encrypt(packets.iter_mut().map(|(laid, _)| laid));
+        for (Laid { mut buffer, .. }, messages) in packets {
+            let start = self.encoder.frame(&mut buffer, MAX_HEAD)?;
+            self.flush(Frame { buffer, start }, &messages).await?;
+        }
+        Ok(())
+    }
+
+    /// Adds further large answers that are due, each in a packet of its own: several are encrypted
+    /// in hardly more time than one. A slow link has time enough, and keeps its memory; and while
+    /// answers are held back, packets are counted one by one.
+    fn accompany(&mut self, packets: &mut Vec<(Laid, Vec<Numbered>)>) -> Result<(), Ended> {
+        if self.place.world.faults.rate().is_some() || !self.held.is_empty() {
             return Ok(());
         }
-        let start = self.seal(&key, &session, &messages, None)?;
-        self.flush(start, &messages).await
+        self.take_in();
+        let now = Instant::now();
+        while packets.len() < MAX_LANES {
+            let fits = self.waiting.peek().is_some_and(|Reverse(order)| {
+                order.due <= now
+                    && matches!(&order.what, What::Send(outgoing) if outgoing.is_plain_and_large())
+            });
+            if !fits {
+                return Ok(());
+            }
+            if let Some(Reverse(order)) = self.waiting.pop()
+                && let What::Send(outgoing) = order.what
+            {
+                let (key, session) = (Arc::clone(&outgoing.key), Arc::clone(&outgoing.session));
+                let messages: Vec<Numbered> = self.number(outgoing).into_iter().collect();
+                if !messages.is_empty() {
+                    let laid = self.lay_out(&key, &session, &messages, None)?;
+                    packets.push((laid, messages));
+                }
+            }
+        }
+        Ok(())
     }
 
     /// Adds further small messages of the same session that are due, for one container.
@@ -268,8 +326,9 @@ impl Writer {
             Which::Again(_) => MsgId::default(),
         };
         for companion in self.companions(call, &key, &manner.precede) {
-            let start = self.seal(&key, &session, &self.numbered(&session, companion), None)?;
-            self.flush(start, &[]).await?;
+            let companion = self.numbered(&session, companion);
+            let frame = self.seal(&key, &session, &companion, None)?;
+            self.flush(frame, &[]).await?;
         }
         let contained = manner.contain.as_deref().unwrap_or_default();
         let mut messages: Vec<Numbered> = Vec::new();
@@ -316,10 +375,10 @@ impl Writer {
         manner: &Manner,
     ) -> Result<(), Ended> {
         for _ in 0..=u8::from(manner.twice) {
-            let start = self.seal(key, session, messages, Some(manner))?;
+            let frame = self.seal(key, session, messages, Some(manner))?;
             match manner.breakage {
-                None => self.flush(start, messages).await?,
-                Some(breakage) => return self.break_off(start, breakage).await,
+                None => self.flush(frame, messages).await?,
+                Some(breakage) => return self.break_off(frame, breakage).await,
             }
         }
         Ok(())
@@ -379,26 +438,61 @@ impl Writer {
         vec![session.number(kind, content, payload, now, self.place.id)]
     }
 
-    /// Puts a frame into the buffer and says where it begins.
+    /// The frame of a packet with these messages.
     fn seal(
         &mut self,
         key: &Key,
         session: &Session,
         messages: &[Numbered],
         manner: Option<&Manner>,
-    ) -> Result<usize, Ended> {
+    ) -> Result<Frame, Ended> {
+        if let Some(forgery) = manner.and_then(|manner| manner.forgery) {
+            return self.forge(forgery, key, session, messages);
+        }
+        let mut laid = self.lay_out(key, session, messages, manner)?;
+        encrypt([&mut laid].into_iter());
+        let mut buffer = laid.buffer;
+        let start = self.encoder.frame(&mut buffer, MAX_HEAD)?;
+        Ok(Frame { buffer, start })
+    }
+
+    /// Puts all of a packet into a buffer that can be done before it is encrypted.
+    fn lay_out(
+        &mut self,
+        key: &Key,
+        session: &Session,
+        messages: &[Numbered],
+        manner: Option<&Manner>,
+    ) -> Result<Laid, Ended> {
+        let contained = manner.is_some_and(|manner| manner.contain.is_some());
+        let (header, mut buffer) = self.body(key, session, messages, contained)?;
+        let body = buffer.len() - MAX_HEAD - BODY_AT;
+        pad(&mut buffer, body, manner.and_then(|manner| manner.pad));
+        let key = Envelope::new(&key.shared, Side::Server)
+            .lock(&header, body, &mut buffer[MAX_HEAD..])
+            .expect("the packet was made to fit its body");
+        Ok(Laid { buffer, key })
+    }
+
+    /// A packet's header, and a buffer with its body where it belongs.
+    fn body(
+        &mut self,
+        key: &Key,
+        session: &Session,
+        messages: &[Numbered],
+        contained: bool,
+    ) -> Result<(Header, Vec<u8>), Ended> {
         let now = self.place.world.now();
-        let buffer = &mut self.buffer;
+        let mut buffer = self.spare.pop().unwrap_or_default();
         buffer.clear();
         buffer.resize(MAX_HEAD + BODY_AT, 0);
-        let contained = manner.is_some_and(|manner| manner.contain.is_some());
         let (msg_id, seq_no) = match messages {
             [alone] if !contained => {
-                alone.payload.write(buffer).map_err(Ended::Content)?;
+                alone.payload.write(&mut buffer).map_err(Ended::Content)?;
                 (alone.msg_id, alone.seq_no)
             }
             several => {
-                write_container(several, buffer).map_err(Ended::Content)?;
+                write_container(several, &mut buffer).map_err(Ended::Content)?;
                 let nothing = Payload::Bytes(Vec::new().into());
                 let here = self.place.id;
                 let own = session.number(IdKind::Notice, Content::Unrelated, nothing, now, here);
@@ -411,33 +505,38 @@ impl Writer {
             msg_id,
             seq_no,
         };
-        if let Some(forgery) = manner.and_then(|manner| manner.forgery) {
-            let call = messages
-                .iter()
-                .find_map(|message| message.payload.answers());
-            let body = buffer.split_off(MAX_HEAD + BODY_AT);
-            buffer.extend(forge::body(forgery, call.unwrap_or_default(), body));
-            forge::seal(forgery, &key.shared, &header, buffer);
-            let start = self.encoder.frame(buffer, MAX_HEAD)?;
-            return Ok(forge::frame(forgery, self.transport, buffer, start));
-        }
-        let body = buffer.len() - MAX_HEAD - BODY_AT;
-        pad(buffer, body, manner.and_then(|manner| manner.pad));
-        Envelope::new(&key.shared, Side::Server)
-            .seal(&header, body, &mut buffer[MAX_HEAD..])
-            .expect("the packet was made to fit its body");
-        Ok(self.encoder.frame(buffer, MAX_HEAD)?)
+        Ok((header, buffer))
     }
 
-    async fn flush(&mut self, start: usize, messages: &[Numbered]) -> Result<(), Ended> {
+    /// The frame of a packet that no client may believe.
+    fn forge(
+        &mut self,
+        forgery: Forgery,
+        key: &Key,
+        session: &Session,
+        messages: &[Numbered],
+    ) -> Result<Frame, Ended> {
+        let (header, mut buffer) = self.body(key, session, messages, false)?;
+        let call = messages
+            .iter()
+            .find_map(|message| message.payload.answers());
+        let body = buffer.split_off(MAX_HEAD + BODY_AT);
+        buffer.extend(forge::body(forgery, call.unwrap_or_default(), body));
+        forge::seal(forgery, &key.shared, &header, &mut buffer);
+        let start = self.encoder.frame(&mut buffer, MAX_HEAD)?;
+        let start = forge::frame(forgery, self.transport, &mut buffer, start);
+        Ok(Frame { buffer, start })
+    }
+
+    async fn flush(&mut self, frame: Frame, messages: &[Numbered]) -> Result<(), Ended> {
         let rate = self.place.world.faults.rate();
-        let frame = &self.buffer[start..];
-        self.link.send(frame, rate).await?;
+        self.link.send(frame.bytes(), rate).await?;
         let pieces: Vec<Served> = messages
             .iter()
             .filter_map(|message| message.payload.served())
             .collect();
-        self.entry.sent(frame.len(), &pieces);
+        self.entry.sent(frame.bytes().len(), &pieces);
+        self.spare.push(frame.buffer);
         for held in &mut self.held {
             held.packets = held.packets.saturating_sub(1);
         }
@@ -448,11 +547,10 @@ impl Writer {
     }
 
     /// Sends the beginning of a frame, and never the rest.
-    async fn break_off(&mut self, start: usize, breakage: Breakage) -> Result<(), Ended> {
+    async fn break_off(&mut self, frame: Frame, breakage: Breakage) -> Result<(), Ended> {
         let (Breakage::Stall(bytes) | Breakage::Cut(bytes)) = breakage;
         let rate = self.place.world.faults.rate();
-        let frame = &self.buffer[start..];
-        let begun = &frame[..bytes.min(frame.len())];
+        let begun = &frame.bytes()[..bytes.min(frame.bytes().len())];
         self.link.send(begun, rate).await?;
         self.entry.sent(begun.len(), &[]);
         match breakage {
@@ -465,6 +563,15 @@ impl Writer {
     }
 }
 
+/// Encrypts packets together.
+fn encrypt<'a>(packets: impl Iterator<Item = &'a mut Laid>) {
+    let jobs = packets.map(|laid| {
+        let ciphertext = &mut laid.buffer[MAX_HEAD + OUTER..];
+        Job::new(laid.key.clone(), ciphertext)
+    });
+    ige::encrypt_many(&mut jobs.collect::<Vec<_>>());
+}
+
 /// Whether a container may hold all of them.
 fn fit_together(messages: &[Numbered]) -> bool {
     let sizes = messages.iter().map(|message| message.payload.body_len());
@@ -475,6 +582,13 @@ impl Outgoing {
     fn may_be_gathered(&self) -> bool {
         match &self.which {
             Which::New { payload, .. } => self.manner.is_plain() && payload.is_small(),
+            Which::Again(_) => false,
+        }
+    }
+
+    fn is_plain_and_large(&self) -> bool {
+        match &self.which {
+            Which::New { payload, .. } => self.manner.is_plain() && !payload.is_small(),
             Which::Again(_) => false,
         }
     }
