@@ -241,6 +241,65 @@ async fn an_answer_comes_twice_or_again() {
 }
 
 #[tokio::test]
+async fn a_whole_file_comes_through_all_of_it() {
+    let mut scene = Scene::new().await;
+    let manners = [
+        (2, Effect::Hold { packets: 1 }),
+        (3, Effect::Pack),
+        (4, Effect::Pad { bytes: 1000 }),
+        (
+            5,
+            Effect::Contain {
+                with: vec![Companion::Ack, Companion::NewSession],
+            },
+        ),
+        (
+            6,
+            Effect::Precede {
+                by: vec![Companion::Update],
+            },
+        ),
+        (7, Effect::Twice),
+    ];
+    for (every, effect) in manners {
+        scene.sim.telegram().add_fault(Fault {
+            methods: vec!["upload.getFile".to_owned()],
+            every,
+            ..Fault::of(effect)
+        });
+    }
+    let step = 128 << 10;
+    let mut whole = Vec::new();
+    while (whole.len() as u64) < SIZE {
+        let mut asked = Vec::new();
+        for index in 0..4 {
+            let offset = i64::try_from(whole.len()).expect("small") + index * step;
+            let limit = i32::try_from(step).expect("small");
+            asked.push((scene.client.ask(&scene.file, offset, limit).await, None));
+        }
+        while asked.iter().any(|(_, piece)| piece.is_none()) {
+            let received = scene.client.next().await;
+            if let Some((_, piece)) = asked.iter_mut().find(|(id, _)| received.answers(*id)) {
+                *piece = Some(received.piece());
+            }
+        }
+        whole.extend(asked.into_iter().filter_map(|(_, piece)| piece).flatten());
+    }
+    let mut expected = vec![0; whole.len()];
+    let content = FileContent::generated(3, SIZE);
+    content.read_at(0, &mut expected).expect("generated");
+    assert!(whole == expected);
+    let served = scene.sim.telegram().traffic().files;
+    let again = served[0].bytes_again;
+    assert_eq!(served[0].bytes, SIZE + again);
+    assert!(
+        again > 0 && again.is_multiple_of(step.unsigned_abs()),
+        "{again}"
+    );
+    scene.sim.stop().await;
+}
+
+#[tokio::test]
 async fn a_withheld_answer_comes_when_it_is_asked_for() {
     let mut scene = Scene::new().await;
     for again in ["resend", "repeat"] {

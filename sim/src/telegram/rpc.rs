@@ -112,6 +112,8 @@ pub(super) enum Payload {
     Bytes(Bytes),
     /// An `rpc_result` with a piece of a file.
     Piece { req_msg_id: MsgId, piece: Piece },
+    /// An `rpc_result` that was packed on demand, and the piece of a file in it.
+    Packed { body: Bytes, served: Served },
 }
 
 /// `upload.file#096a18d5`.
@@ -141,7 +143,7 @@ impl Payload {
     /// How long it is, in bytes.
     pub(super) fn body_len(&self) -> usize {
         match self {
-            Self::Bytes(bytes) => bytes.len(),
+            Self::Bytes(body) | Self::Packed { body, .. } => body.len(),
             Self::Piece { piece, .. } => {
                 let len = piece.told_len();
                 let head = if len < 254 { 1 } else { 4 };
@@ -182,7 +184,7 @@ impl Payload {
     pub(super) fn answers(&self) -> Option<MsgId> {
         match self {
             Self::Piece { req_msg_id, .. } => Some(*req_msg_id),
-            Self::Bytes(bytes) => match Body::parse(bytes) {
+            Self::Bytes(body) | Self::Packed { body, .. } => match Body::parse(body) {
                 Ok(Body::RpcResult { req_msg_id, .. }) => Some(req_msg_id),
                 _ => None,
             },
@@ -193,6 +195,7 @@ impl Payload {
     pub(super) fn served(&self) -> Option<Served> {
         match self {
             Self::Bytes(_) => None,
+            Self::Packed { served, .. } => Some(served.clone()),
             Self::Piece { piece, .. } => Some(Served {
                 file_id: piece.name.id,
                 thumb_size: piece.name.rendition,
@@ -205,8 +208,8 @@ impl Payload {
     /// Appends the body to `out`; a piece is read right into its place.
     pub(super) fn write(&self, out: &mut Vec<u8>) -> io::Result<()> {
         let (req_msg_id, piece) = match self {
-            Self::Bytes(bytes) => {
-                out.extend_from_slice(bytes);
+            Self::Bytes(body) | Self::Packed { body, .. } => {
+                out.extend_from_slice(body);
                 return Ok(());
             }
             Self::Piece { req_msg_id, piece } => (req_msg_id, piece),

@@ -70,7 +70,11 @@ pub(super) fn pack(payload: Payload) -> io::Result<Payload> {
     let mut packed = Vec::new();
     write_result_head(&mut packed, req_msg_id);
     Outcome::GzipPacked(&gzip::pack(result)).write(&mut packed);
-    Ok(Payload::Bytes(packed.into()))
+    let body = packed.into();
+    Ok(match payload.served() {
+        Some(served) => Payload::Packed { body, served },
+        None => Payload::Bytes(body),
+    })
 }
 
 /// What is to be known to make up a companion.

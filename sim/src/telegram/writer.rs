@@ -377,6 +377,8 @@ impl Writer {
         for _ in 0..=u8::from(manner.twice) {
             let frame = self.seal(key, session, messages, Some(manner))?;
             match manner.breakage {
+                // Nobody is served by a forged packet.
+                None if manner.forgery.is_some() => self.flush(frame, &[]).await?,
                 None => self.flush(frame, messages).await?,
                 Some(breakage) => return self.break_off(frame, breakage).await,
             }
