@@ -92,10 +92,27 @@ impl Content {
     pub fn read_at(&self, offset: u64, out: &mut [u8]) -> io::Result<()> {
         match &self.source {
             Source::Generated(keystream) => {
-                keystream.read_at(offset, out);
+                out.fill(0);
+                keystream.add_at(offset, out);
                 Ok(())
             }
             Source::Stored { file, .. } => file.read_exact_at(out, offset),
+        }
+    }
+
+    /// Appends the `len` bytes from `offset` on to `out`; the range must lie within the file.
+    ///
+    /// # Errors
+    /// As [`Content::read_at`].
+    pub fn append_to(&self, out: &mut Vec<u8>, offset: u64, len: usize) -> io::Result<()> {
+        let at = out.len();
+        make_room(out, len);
+        match &self.source {
+            Source::Generated(keystream) => {
+                keystream.add_at(offset, &mut out[at..]);
+                Ok(())
+            }
+            Source::Stored { file, .. } => file.read_exact_at(&mut out[at..], offset),
         }
     }
 
@@ -133,6 +150,17 @@ impl Content {
     }
 }
 
+/// Appends `len` zeroes. `resize` would do, but an unoptimised build, which serves files too,
+/// writes them one by one.
+pub(crate) fn make_room(out: &mut Vec<u8>, len: usize) {
+    const ZEROES: &[u8] = &[0; 64 << 10];
+    out.reserve(len);
+    for _ in 0..len / ZEROES.len() {
+        out.extend_from_slice(ZEROES);
+    }
+    out.extend_from_slice(&ZEROES[..len % ZEROES.len()]);
+}
+
 /// A hash as people write it.
 pub fn hex(hash: &[u8]) -> String {
     hash.iter().fold(String::new(), |mut text, byte| {
@@ -158,7 +186,8 @@ impl Keystream {
         }
     }
 
-    fn read_at(&self, offset: u64, out: &mut [u8]) {
+    /// Adds the keystream to what is in `out`.
+    fn add_at(&self, offset: u64, out: &mut [u8]) {
         // The counter counts blocks, so a range that begins inside one takes its first bytes
         // from a block of its own.
         let inside = usize::try_from(offset % BLOCK).expect("below 16");
@@ -176,7 +205,6 @@ impl Keystream {
         if out.is_empty() {
             return;
         }
-        out.fill(0);
         let counter = EncryptionContext::Iv128(FixedLength::from(u128::from(block).to_be_bytes()));
         self.key
             .less_safe_encrypt(out, counter)

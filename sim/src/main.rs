@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use anyhow::Context;
 use clap::{Args, Parser, Subcommand};
+use telestream_sim::oci::Keeping;
 use telestream_sim::telegram::CentreOptions;
 use telestream_sim::telegram::ids::DcId;
 use telestream_sim::{Options, Sim};
@@ -48,6 +49,9 @@ struct Serve {
     /// directory, for clients to trust.
     #[arg(long)]
     oci_tls: bool,
+    /// Object Storage keeps checksums instead of bytes, for measurements; nothing can be read.
+    #[arg(long)]
+    oci_discard: bool,
     /// The data centre at which the accounts live.
     #[arg(long, default_value_t = 2)]
     home_dc: i32,
@@ -100,6 +104,9 @@ impl Serve {
         options.oci_certificate = self
             .oci_tls
             .then(|| self.data_dir.join("oci-certificate.pem"));
+        if self.oci_discard {
+            options.oci.keeping = Keeping::Checksums;
+        }
         let telegram = &mut options.telegram;
         telegram.home = DcId(self.home_dc);
         if !self.dcs.is_empty() {

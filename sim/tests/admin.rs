@@ -156,6 +156,24 @@ async fn a_script_provisions_sessions_messages_and_files() {
     );
     let (_, faults) = server.request("GET", "/telegram/faults", b"").await;
     assert_eq!(faults, json!([]));
+    for (path, setting) in [
+        ("/telegram/rate", json!({"bytesPerSecond": 1})),
+        ("/telegram/latency", json!({"milliseconds": 1})),
+        ("/telegram/clock", json!({"offsetSeconds": 1})),
+        ("/telegram/key-sharing", json!("allow")),
+        (
+            "/telegram/doors",
+            json!({"dc": 2, "door": "media", "conduct": "ignore"}),
+        ),
+    ] {
+        let body = setting.to_string();
+        let (status, answer) = server.request("PUT", path, body.as_bytes()).await;
+        assert_eq!(status, 204, "{path}: {answer}");
+    }
+    let (_, traffic) = server.request("GET", "/telegram/traffic", b"").await;
+    assert_eq!(traffic["files"], json!([]));
+    let reset = server.request("DELETE", "/telegram/traffic", b"").await;
+    assert_eq!(reset.0, 204);
     server.terminate().await;
 }
 

@@ -14,7 +14,7 @@ use jiff::Timestamp;
 use jiff::fmt::rfc2822::DateTimePrinter;
 use serde_json::{Value, json};
 use telestream_sim::oci::{
-    ClientConfig, Effect, Fault, ObjectStorage, Operation, Options, Permission,
+    ClientConfig, Effect, Fault, Keeping, ObjectStorage, Operation, Options, Permission,
 };
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
@@ -577,11 +577,203 @@ async fn a_missing_permission_looks_like_a_missing_bucket() {
 fn fault(operation: Operation, effect: Effect) -> Fault {
     Fault {
         operations: vec![operation],
-        object_prefix: String::new(),
-        skip: 0,
         times: Some(1),
-        effect,
+        ..Fault::of(effect)
     }
+}
+
+/// `Content-MD5` of "bytes", by RFC 1321.
+const MD5_OF_BYTES: &str = "content-md5: SzpiGLs+OnMD6KFxpg/Pkg==\r\n";
+
+#[tokio::test]
+async fn requests_and_bytes_are_counted_also_those_thrown_away() {
+    let (_dir, service) = service().await;
+    let upload = service
+        .post(&service.path("u", ""), &json!({"object": "a"}))
+        .await
+        .json();
+    let id = upload["uploadId"].as_str().expect("an id");
+    let part = |number| service.path("u/", &format!("a?uploadId={id}&uploadPartNum={number}"));
+    service
+        .storage
+        .add_fault(fault(Operation::UploadPart, Effect::Garble));
+    let first = part(1);
+    let refused = service.call_with("PUT", &first, MD5_OF_BYTES, b"bytes");
+    refused.await.is(400, "UnmatchedContentMD5");
+    for number in [1, 2] {
+        let part = part(number);
+        let put = service
+            .call_with("PUT", &part, MD5_OF_BYTES, b"bytes")
+            .await;
+        assert_eq!(put.status, 200);
+    }
+    let traffic = service.storage.traffic();
+    assert_eq!(traffic.requests(Operation::UploadPart), 3);
+    let statuses = &traffic.operations["UploadPart"].statuses;
+    assert_eq!((statuses[&200], statuses[&400]), (2, 1));
+    assert_eq!(traffic.received("a"), 15);
+    let bodies: Vec<_> = traffic
+        .bodies
+        .iter()
+        .map(|body| (body.part, body.requests, body.bytes, body.bytes_taken))
+        .collect();
+    assert_eq!(bodies, [(Some(1), 2, 10, 5), (Some(2), 1, 5, 5)]);
+    service.storage.reset_traffic();
+    assert_eq!(service.storage.traffic().received("a"), 0);
+    service.stop().await;
+}
+
+#[tokio::test]
+async fn bytes_are_spoilt_on_the_way_or_misreported() {
+    let (_dir, service) = service().await;
+    let path = service.path("o/", "a");
+    let put = async |effect| {
+        service
+            .storage
+            .add_fault(fault(Operation::PutObject, effect));
+        service
+            .call_with("PUT", &path, MD5_OF_BYTES, b"bytes")
+            .await
+    };
+    put(Effect::Garble).await.is(400, "UnmatchedContentMD5");
+
+    let stored = put(Effect::StoreGarbled).await;
+    let told = stored.header("opc-content-md5").expect("an MD5");
+    assert!(!MD5_OF_BYTES.contains(told));
+    assert_eq!(service.call("GET", &path, b"").await.body, b"cytes");
+
+    let stored = put(Effect::Misreport).await;
+    let told = stored.header("opc-content-md5").expect("an MD5");
+    assert!(!MD5_OF_BYTES.contains(told) && told.len() == 24);
+    assert_eq!(service.call("GET", &path, b"").await.body, b"bytes");
+    service.stop().await;
+}
+
+#[tokio::test]
+async fn a_body_is_read_slowly_or_not_to_the_end() {
+    let (_dir, service) = service().await;
+    let path = service.path("o/", "a");
+    let rate = std::num::NonZeroU64::new(1000).expect("more than nothing");
+    let slowly = Effect::ReadSlowly {
+        bytes_per_second: rate,
+    };
+    service
+        .storage
+        .add_fault(fault(Operation::PutObject, slowly));
+    let began = std::time::Instant::now();
+    assert_eq!(service.call("PUT", &path, &[7; 300]).await.status, 200);
+    assert!(began.elapsed() >= Duration::from_millis(290));
+
+    let cut = Effect::CutBody { bytes: 10 };
+    service.storage.add_fault(fault(Operation::PutObject, cut));
+    let head = service.signed("PUT", &path, "", &[7; 300]);
+    let answer = service.send(&[head.as_bytes(), &[7; 300]].concat()).await;
+    assert!(answer.is_none(), "{answer:?}");
+
+    let stall = Effect::StallBody { bytes: 10 };
+    service
+        .storage
+        .add_fault(fault(Operation::PutObject, stall));
+    let stalled = service.call("PUT", &path, &[7; 300]);
+    let silence = Duration::from_millis(300);
+    assert!(timeout(silence, stalled).await.is_err());
+    assert_eq!(service.call("PUT", &path, b"1").await.status, 200);
+    service.stop().await;
+}
+
+#[tokio::test]
+async fn a_busy_service_tells_when_to_come_again() {
+    let (_dir, service) = service().await;
+    let busy = Effect::Throttle {
+        status: 503,
+        code: "ServiceUnavailable".into(),
+        seconds: 3,
+    };
+    service.storage.add_fault(fault(Operation::PutObject, busy));
+    let answer = service.call("PUT", &service.path("o/", "a"), b"1").await;
+    answer.is(503, "ServiceUnavailable");
+    assert_eq!(answer.header("retry-after"), Some("3"));
+    service.storage.set_latency(Duration::from_millis(200));
+    let began = std::time::Instant::now();
+    service.call("PUT", &service.path("o/", "a"), b"1").await;
+    assert!(began.elapsed() >= Duration::from_millis(200));
+    service.stop().await;
+}
+
+#[tokio::test]
+async fn an_upload_is_ended_by_a_rule() {
+    let (_dir, service) = service().await;
+    let upload = service
+        .post(&service.path("u", ""), &json!({"object": "a"}))
+        .await
+        .json();
+    let id = upload["uploadId"].as_str().expect("an id");
+    assert!(service.storage.expire_upload(id));
+    assert!(!service.storage.expire_upload(id));
+    let path = service.path("u/", &format!("a?uploadId={id}&uploadPartNum=1"));
+    service
+        .call("PUT", &path, b"part")
+        .await
+        .is(404, "UploadNotFound");
+    service.stop().await;
+}
+
+#[tokio::test]
+async fn clocks_that_differ_and_disabled_keys_are_refused() {
+    let (_dir, service) = service().await;
+    let path = service.path("o/", "a");
+    for (seconds, status) in [(299, 200), (301, 401), (-301, 401), (0, 200)] {
+        service.storage.set_clock_offset(seconds);
+        let put = service.call("PUT", &path, b"1").await;
+        assert_eq!(put.status, status, "{seconds}");
+        let told = put.header("date").expect("the service's time");
+        let told = jiff::fmt::rfc2822::parse(told).expect("a date").timestamp();
+        let ahead = told.duration_since(Timestamp::now()).as_secs();
+        assert!((ahead - seconds).abs() < 5, "{ahead}");
+    }
+    let ClientConfig {
+        tenancy,
+        user,
+        fingerprint,
+        ..
+    } = &service.config;
+    let key_id = format!("{tenancy}/{user}/{fingerprint}");
+    service.storage.disable_keys(&[&key_id]);
+    let refused = service.call("PUT", &path, b"1").await;
+    refused.is(401, "NotAuthenticated");
+    service.storage.disable_keys(&[]);
+    assert_eq!(service.call("PUT", &path, b"1").await.status, 200);
+    service.stop().await;
+}
+
+#[tokio::test]
+async fn bytes_are_checked_and_forgotten_if_asked() {
+    let dir = tempfile::tempdir().expect("a temporary folder");
+    let options = || Options {
+        keeping: Keeping::Checksums,
+        ..Options::default()
+    };
+    let first = Service::start(dir.path(), options()).await;
+    let path = first.path("o/", "a");
+    let put = first.call_with("PUT", &path, MD5_OF_BYTES, b"bytes").await;
+    assert_eq!(put.status, 200);
+    let wrong = first.call_with("PUT", &path, MD5_OF_BYTES, b"bites").await;
+    wrong.is(400, "UnmatchedContentMD5");
+    let summary = first.storage.objects()[0].clone();
+    assert_eq!((summary.size, files(dir.path())), (5, 0));
+    assert!(MD5_OF_BYTES.contains(&summary.md5));
+    assert_eq!(first.call("HEAD", &path, b"").await.status, 200);
+    first
+        .call("GET", &path, b"")
+        .await
+        .is(404, "ObjectNotFound");
+    first.stop().await;
+    // Also after a restart, and it can be removed
+    let second = Service::start(dir.path(), options()).await;
+    assert_eq!(second.storage.objects(), [summary]);
+    let path = second.path("o/", "a");
+    assert_eq!(second.call("DELETE", &path, b"").await.status, 204);
+    second.stop().await;
 }
 
 #[tokio::test]
@@ -771,6 +963,18 @@ async fn the_admin_api_shows_and_arranges() {
     assert_eq!(send("GET", "uploads", "").await.json(), json!([]));
     let rate = r#"{"bytesPerSecond":1000}"#;
     assert_eq!(send("PUT", "connection-rate", rate).await.status, 204);
+    let latency = r#"{"milliseconds":1}"#;
+    assert_eq!(send("PUT", "latency", latency).await.status, 204);
+    let clock = r#"{"offsetSeconds":1}"#;
+    assert_eq!(send("PUT", "clock", clock).await.status, 204);
+    assert_eq!(send("PUT", "keys/disabled", "[]").await.status, 204);
+    send("POST", "uploads/expire", r#"{"uploadId":"none"}"#)
+        .await
+        .is_code("UploadNotFound");
+    let traffic = send("GET", "traffic", "").await.json();
+    assert_eq!(traffic["bodies"][0]["bytes"], 9);
+    assert_eq!(traffic["operations"]["PutObject"]["requests"], 1);
+    assert_eq!(send("DELETE", "traffic", "").await.status, 204);
     serving.abort();
 }
 

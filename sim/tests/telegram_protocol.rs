@@ -8,7 +8,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use grammers_tl_types as tl;
 use mtproto::session::Content;
-use mtproto::{AuthKey, Body, Transport, TransportCode};
+use mtproto::{AuthKey, Body, Side, Transport, TransportCode, ige};
 use raw::{
     Client, PATIENCE, Received, SIZE, address, key, location, media_address, publish, session,
     start,
@@ -80,6 +80,38 @@ async fn noise_closes_the_connection_and_nothing_else() {
         assert!(end.is_empty(), "{closed:?}");
     }
     Client::ready(&sim, &session).await;
+    sim.stop().await;
+}
+
+#[tokio::test]
+async fn packets_that_are_sealed_wrongly_close_the_connection() {
+    let (_dir, sim) = start().await;
+    let session = session(&sim, SignedIn::All);
+    // Length and padding, in bytes; then what is done to a byte of the ciphertext
+    for (length, padding, flip) in [
+        (16, 8, 0),
+        (16, 1040, 0),
+        (-4, 16, 0),
+        (15, 16, 0),
+        (16, 16, 1),
+    ] {
+        let mut client = Client::home(&sim, &session).await;
+        let mut plain = vec![0; 32 + 16 + padding];
+        plain[28..32].copy_from_slice(&i32::to_le_bytes(length));
+        let msg_key = client.key.msg_key(Side::Client, &plain);
+        ige::encrypt(&client.key.ige_key(Side::Client, &msg_key), &mut plain);
+        plain[40] ^= flip;
+        let packet = [&client.key.id().to_bytes()[..], msg_key.as_bytes(), &plain].concat();
+        let length_of_frame = u32::try_from(packet.len()).expect("small").to_le_bytes();
+        let frame = [&length_of_frame[..], &packet].concat();
+        client.stream.write_all(&frame).await.expect("it reads");
+        let mut end = Vec::new();
+        let closed = timeout(PATIENCE, client.stream.read_to_end(&mut end)).await;
+        assert!(
+            closed.is_ok() && end.is_empty(),
+            "{length} {padding} {flip}"
+        );
+    }
     sim.stop().await;
 }
 
@@ -528,10 +560,8 @@ async fn every_kind_of_media_looks_like_it() {
 fn fault(effect: Effect) -> Fault {
     Fault {
         methods: vec!["upload.getFile".to_owned()],
-        dcs: Vec::new(),
-        skip: 0,
         times: Some(1),
-        effect,
+        ..Fault::of(effect)
     }
 }
 

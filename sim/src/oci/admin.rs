@@ -1,6 +1,8 @@
 //! The admin API: what tests and the demo see and arrange, over HTTP and without authentication.
 //! It is no part of the service, and is mounted where clients of the service do not come.
 
+use std::time::Duration;
+
 use axum::extract::State;
 use axum::http::StatusCode;
 use axum::routing::{get, post, put};
@@ -12,6 +14,7 @@ use super::error::ApiError;
 use super::faults::Fault;
 use super::inspect::{ClientConfig, ObjectSummary, ParSummary, UploadSummary};
 use super::policy::Permission;
+use super::traffic::Traffic;
 
 pub(super) fn router(storage: ObjectStorage) -> Router {
     Router::new()
@@ -19,12 +22,17 @@ pub(super) fn router(storage: ObjectStorage) -> Router {
         .route("/buckets", post(create_bucket))
         .route("/objects", get(objects))
         .route("/uploads", get(uploads))
+        .route("/uploads/expire", post(expire_upload))
         .route("/pars", get(pars))
         .route("/pars/expire", post(expire_par))
         .route("/keys", post(register_key))
+        .route("/keys/disabled", put(disable_keys))
         .route("/faults", get(faults).post(add_fault).delete(clear_faults))
         .route("/permissions/withheld", put(withhold))
         .route("/connection-rate", put(set_rate))
+        .route("/latency", put(set_latency))
+        .route("/clock", put(set_clock))
+        .route("/traffic", get(traffic).delete(reset_traffic))
         .with_state(storage)
 }
 
@@ -71,6 +79,65 @@ async fn expire_par(
     } else {
         Err(ApiError::par_not_found(&par.id))
     }
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct UploadId {
+    upload_id: String,
+}
+
+async fn expire_upload(
+    State(storage): State<ObjectStorage>,
+    Json(upload): Json<UploadId>,
+) -> Result<StatusCode, ApiError> {
+    if storage.expire_upload(&upload.upload_id) {
+        Ok(StatusCode::NO_CONTENT)
+    } else {
+        Err(ApiError::upload_not_found(&upload.upload_id))
+    }
+}
+
+async fn disable_keys(
+    State(storage): State<ObjectStorage>,
+    Json(key_ids): Json<Vec<String>>,
+) -> StatusCode {
+    let key_ids: Vec<&str> = key_ids.iter().map(String::as_str).collect();
+    storage.disable_keys(&key_ids);
+    StatusCode::NO_CONTENT
+}
+
+#[derive(Deserialize)]
+struct Latency {
+    milliseconds: u64,
+}
+
+async fn set_latency(
+    State(storage): State<ObjectStorage>,
+    Json(latency): Json<Latency>,
+) -> StatusCode {
+    storage.set_latency(Duration::from_millis(latency.milliseconds));
+    StatusCode::NO_CONTENT
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Clock {
+    offset_seconds: i64,
+}
+
+async fn set_clock(State(storage): State<ObjectStorage>, Json(clock): Json<Clock>) -> StatusCode {
+    storage.set_clock_offset(clock.offset_seconds);
+    StatusCode::NO_CONTENT
+}
+
+async fn traffic(State(storage): State<ObjectStorage>) -> Json<Traffic> {
+    Json(storage.traffic())
+}
+
+async fn reset_traffic(State(storage): State<ObjectStorage>) -> StatusCode {
+    storage.reset_traffic();
+    StatusCode::NO_CONTENT
 }
 
 #[derive(Deserialize)]

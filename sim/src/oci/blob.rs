@@ -23,6 +23,7 @@ use super::checksum::{Algorithm, Digests, Hasher};
 use super::error::ApiError;
 use super::md5_lanes::Md5Lanes;
 use super::names;
+use super::options::Keeping;
 use super::request::BODY_TIMEOUT;
 
 /// Frames of a body that may wait for the disk; hyper's frames have at most about 400 KiB.
@@ -34,6 +35,7 @@ const READ_SIZE: usize = 256 << 10;
 #[derive(Clone, Debug)]
 pub(super) struct Blobs {
     dir: Arc<Path>,
+    keeping: Keeping,
     lanes: Arc<Md5Lanes>,
 }
 
@@ -44,6 +46,13 @@ pub(super) struct Extent {
     pub(super) length: u64,
     #[serde(skip)]
     condemned: OnceLock<PathBuf>,
+}
+
+impl Extent {
+    /// Whether its bytes were forgotten as they came.
+    pub(super) fn is_forgotten(&self) -> bool {
+        self.blob.is_empty()
+    }
 }
 
 impl Drop for Extent {
@@ -87,6 +96,32 @@ struct Provisional {
 }
 
 impl Provisional {
+    fn new(dir: &Path, blob: String, length: u64) -> Self {
+        Self {
+            path: dir.join(&blob),
+            blob,
+            length,
+            kept: false,
+        }
+    }
+
+    /// One without a file.
+    fn forgotten(length: u64) -> Self {
+        Self {
+            path: PathBuf::new(),
+            blob: String::new(),
+            length,
+            kept: true,
+        }
+    }
+
+    fn create(&self) -> io::Result<Option<File>> {
+        if self.blob.is_empty() {
+            return Ok(None);
+        }
+        File::create_new(&self.path).map(Some)
+    }
+
     fn keep(mut self) -> String {
         self.kept = true;
         std::mem::take(&mut self.blob)
@@ -111,16 +146,20 @@ fn remove(path: &Path) {
 }
 
 impl Blobs {
-    pub(super) fn open(dir: &Path) -> io::Result<Self> {
+    pub(super) fn open(dir: &Path, keeping: Keeping) -> io::Result<Self> {
         fs::create_dir_all(dir)?;
         Ok(Self {
             dir: dir.into(),
+            keeping,
             lanes: Arc::new(Md5Lanes::start()?),
         })
     }
 
     /// Has the file of `extent` removed once nobody reads it any more.
     pub(super) fn condemn(&self, extent: &Extent) {
+        if extent.is_forgotten() {
+            return;
+        }
         let _ = extent.condemned.set(self.dir.join(&extent.blob));
     }
 
@@ -147,18 +186,15 @@ impl Blobs {
         length: u64,
         chosen: Option<Algorithm>,
     ) -> Result<Received, ApiError> {
-        let blob = names::hex_id();
-        let file = Provisional {
-            path: self.dir.join(&blob),
-            blob,
-            length,
-            kept: false,
+        let file = match self.keeping {
+            Keeping::Everything => Provisional::new(&self.dir, names::hex_id(), length),
+            Keeping::Checksums => Provisional::forgotten(length),
         };
         let (frames, arriving) = mpsc::channel(FRAMES_WAITING);
-        let target = File::create_new(&file.path).map_err(|error| ApiError::internal(&error))?;
+        let target = file.create().map_err(|error| ApiError::internal(&error))?;
         // Ends by itself when `frames` is dropped, also if this future is.
         let hasher = Hasher::new(chosen, self.lanes.body());
-        let writer = task::spawn_blocking(move || write(&target, arriving, hasher));
+        let writer = task::spawn_blocking(move || write(target.as_ref(), arriving, hasher));
         let forwarded = forward(body, length, &frames).await;
         drop(frames);
         let digests = writer
@@ -227,12 +263,14 @@ async fn forward(body: Body, length: u64, frames: &mpsc::Sender<Bytes>) -> Resul
 }
 
 fn write(
-    mut file: &File,
+    file: Option<&File>,
     mut arriving: mpsc::Receiver<Bytes>,
     mut hasher: Hasher,
 ) -> io::Result<Digests> {
     while let Some(frame) = arriving.blocking_recv() {
-        file.write_all(&frame)?;
+        if let Some(mut file) = file {
+            file.write_all(&frame)?;
+        }
         hasher.update(frame);
     }
     Ok(hasher.finish())
@@ -261,7 +299,7 @@ mod tests {
     #[tokio::test]
     async fn any_range_of_several_files_is_read() {
         let dir = tempfile::tempdir().expect("a temporary folder");
-        let blobs = Blobs::open(dir.path()).expect("a folder");
+        let blobs = Blobs::open(dir.path(), Keeping::Everything).expect("a folder");
         let mut extents = Vec::new();
         for bytes in [b"abc".as_slice(), b"", b"defg", b"h"] {
             extents.push(receive(&blobs, bytes).await);
@@ -278,7 +316,7 @@ mod tests {
     #[tokio::test]
     async fn a_body_cut_short_leaves_nothing() {
         let dir = tempfile::tempdir().expect("a temporary folder");
-        let blobs = Blobs::open(dir.path()).expect("a folder");
+        let blobs = Blobs::open(dir.path(), Keeping::Everything).expect("a folder");
         assert!(blobs.receive(Body::from("ab"), 3, None).await.is_err());
         drop(blobs.receive(Body::from("abc"), 3, None).await);
         assert_eq!(fs::read_dir(dir.path()).expect("a folder").count(), 0);
@@ -287,7 +325,7 @@ mod tests {
     #[tokio::test]
     async fn a_condemned_file_lives_until_its_last_reader_is_done() {
         let dir = tempfile::tempdir().expect("a temporary folder");
-        let blobs = Blobs::open(dir.path()).expect("a folder");
+        let blobs = Blobs::open(dir.path(), Keeping::Everything).expect("a folder");
         let extent = receive(&blobs, b"abc").await;
         let body = blobs.read(std::slice::from_ref(&extent), 0, 3);
         blobs.condemn(&extent);

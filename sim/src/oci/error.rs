@@ -18,6 +18,8 @@ pub(super) struct ApiError {
     message: String,
     /// The `Content-Range` of a 416.
     content_range: Option<HeaderValue>,
+    /// The `Retry-After` of a 429 or 503, in seconds.
+    retry_after: Option<u32>,
 }
 
 impl ApiError {
@@ -31,7 +33,20 @@ impl ApiError {
             code: code.into(),
             message: message.into(),
             content_range: None,
+            retry_after: None,
         }
+    }
+
+    pub(super) fn with_retry_after(self, seconds: u32) -> Self {
+        Self {
+            retry_after: Some(seconds),
+            ..self
+        }
+    }
+
+    /// The HTTP status it is answered with.
+    pub(super) const fn status(&self) -> StatusCode {
+        self.status
     }
 
     fn bad_request(code: &str, message: impl Into<String>) -> Self {
@@ -233,6 +248,10 @@ impl IntoResponse for ApiError {
         let mut response = (self.status, body).into_response();
         if let Some(range) = self.content_range {
             response.headers_mut().insert(header::CONTENT_RANGE, range);
+        }
+        if let Some(seconds) = self.retry_after {
+            let seconds = HeaderValue::from(seconds);
+            response.headers_mut().insert(header::RETRY_AFTER, seconds);
         }
         response
     }

@@ -1,9 +1,12 @@
 //! Misbehaviour on request: what the service does at its worst, so that clients can be tried.
 //!
 //! A [`Fault`] waits for requests it is about and spoils as many as it was told to. Every request
-//! passes here once, after it was authenticated and before it is carried out; nothing else in the
-//! stand-in misbehaves on purpose.
+//! passes here once, after it was authenticated and before it is carried out; what it says of a
+//! body is done by `mangle`, the rest in `service`. Nothing else in the stand-in misbehaves on
+//! purpose.
 
+use std::num::NonZeroU64;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
@@ -51,6 +54,15 @@ pub enum Effect {
         #[serde(default)]
         message: String,
     },
+    /// It is refused with this answer, which tells when to come again (`Retry-After`).
+    Throttle {
+        /// An HTTP status, 400 to 599.
+        status: u16,
+        /// The code in the body, such as `TooManyRequests`.
+        code: String,
+        /// After how many seconds.
+        seconds: u32,
+    },
     /// It is carried out, but only after so many milliseconds.
     Delay {
         /// How long.
@@ -64,6 +76,51 @@ pub enum Effect {
         /// How long after the last byte of the body.
         millis: u64,
     },
+    /// Its body is read at so many bytes a second.
+    ReadSlowly {
+        /// How many.
+        bytes_per_second: NonZeroU64,
+    },
+    /// About so much of its body is read, then nothing any more, and nothing is answered; after a
+    /// minute it is 408.
+    StallBody {
+        /// How many bytes.
+        bytes: u64,
+    },
+    /// At most so much of its body is read, then the connection is closed.
+    CutBody {
+        /// How many bytes.
+        bytes: u64,
+    },
+    /// A bit of its body is flipped on the way, as a checksum that the client sent will show.
+    Garble,
+    /// A bit of its body is flipped on the way, and what the client says of it is not looked at:
+    /// the answer tells the checksums of what was stored.
+    StoreGarbled,
+    /// It is carried out well, and the answer tells wrong checksums.
+    Misreport,
+}
+
+impl Fault {
+    /// A fault that befalls every request.
+    pub const fn of(effect: Effect) -> Self {
+        Self {
+            operations: Vec::new(),
+            object_prefix: String::new(),
+            skip: 0,
+            times: None,
+            effect,
+        }
+    }
+}
+
+/// What befalls a body on its way in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Mishap {
+    Slow(NonZeroU64),
+    Stall(u64),
+    Cut(u64),
+    Garble,
 }
 
 /// What befalls one request.
@@ -73,15 +130,30 @@ pub(super) struct Fate {
     pub(super) landing_delay: Option<Duration>,
     pub(super) loses_reply: bool,
     pub(super) refusal: Option<ApiError>,
+    pub(super) mishaps: Vec<Mishap>,
+    /// What the client says of its body is not looked at.
+    pub(super) unchecked: bool,
+    /// The answer tells wrong checksums.
+    pub(super) misreports: bool,
 }
 
 /// The faults that are waiting.
 #[derive(Debug, Default)]
-pub(super) struct Faults(Mutex<Vec<Fault>>);
+pub(super) struct Faults {
+    waiting: Mutex<Vec<Fault>>,
+    /// How many milliseconds every answer takes longer.
+    latency: AtomicU64,
+}
 
 impl Faults {
     pub(super) fn add(&self, fault: Fault) {
         self.lock().push(fault);
+    }
+
+    /// Makes every request take so much longer.
+    pub(super) fn set_latency(&self, latency: Duration) {
+        let millis = u64::try_from(latency.as_millis()).unwrap_or(u64::MAX);
+        self.latency.store(millis, Ordering::Relaxed);
     }
 
     pub(super) fn clear(&self) {
@@ -94,7 +166,10 @@ impl Faults {
 
     /// What befalls `call`. Every fault that is about it counts it, whether it spares it or not.
     pub(super) fn consult(&self, call: &Call) -> Fate {
-        let mut fate = Fate::default();
+        let mut fate = Fate {
+            delay: Duration::from_millis(self.latency.load(Ordering::Relaxed)),
+            ..Fate::default()
+        };
         let mut faults = self.lock();
         for fault in faults.iter_mut().filter(|fault| fault.concerns(call)) {
             if fault.skip > 0 {
@@ -111,7 +186,7 @@ impl Faults {
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, Vec<Fault>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -135,11 +210,32 @@ impl Fate {
                 let status = status.unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
                 self.refusal = Some(ApiError::new(status, code, message));
             }
+            Effect::Throttle {
+                status,
+                code,
+                seconds,
+            } => {
+                let status = StatusCode::from_u16(*status);
+                let status = status.unwrap_or(StatusCode::TOO_MANY_REQUESTS);
+                let refusal = ApiError::new(status, code, "Come again later.");
+                self.refusal = Some(refusal.with_retry_after(*seconds));
+            }
             Effect::Delay { millis } => self.delay += Duration::from_millis(*millis),
             Effect::LoseReply => self.loses_reply = true,
             Effect::LandLate { millis } => {
                 self.landing_delay = Some(Duration::from_millis(*millis));
             }
+            Effect::ReadSlowly { bytes_per_second } => {
+                self.mishaps.push(Mishap::Slow(*bytes_per_second));
+            }
+            Effect::StallBody { bytes } => self.mishaps.push(Mishap::Stall(*bytes)),
+            Effect::CutBody { bytes } => self.mishaps.push(Mishap::Cut(*bytes)),
+            Effect::Garble => self.mishaps.push(Mishap::Garble),
+            Effect::StoreGarbled => {
+                self.mishaps.push(Mishap::Garble);
+                self.unchecked = true;
+            }
+            Effect::Misreport => self.misreports = true,
         }
     }
 }

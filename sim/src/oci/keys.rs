@@ -1,7 +1,7 @@
 //! The keys that may sign: one pair made at the first start and kept, and any public keys
 //! registered besides (those of fixed test vectors, of session tokens).
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::fmt::Write as _;
 use std::fs;
 use std::io;
@@ -68,20 +68,40 @@ impl OwnKey {
 
 /// Public keys by key id.
 #[derive(Debug, Default)]
-pub(super) struct Keyring(RwLock<HashMap<String, Vec<u8>>>);
+pub(super) struct Keyring {
+    keys: RwLock<HashMap<String, Vec<u8>>>,
+    disabled: RwLock<HashSet<String>>,
+}
 
 impl Keyring {
     pub(super) fn register(&self, key_id: String, public_der: Vec<u8>) {
-        self.0
+        self.keys
             .write()
             .unwrap_or_else(PoisonError::into_inner)
             .insert(key_id, public_der);
     }
 
+    /// Disables exactly these keys.
+    pub(super) fn disable(&self, key_ids: &[&str]) {
+        let mut disabled = self
+            .disabled
+            .write()
+            .unwrap_or_else(PoisonError::into_inner);
+        *disabled = key_ids.iter().map(|&id| id.to_owned()).collect();
+    }
+
+    fn is_disabled(&self, key_id: &str) -> bool {
+        let disabled = self.disabled.read().unwrap_or_else(PoisonError::into_inner);
+        disabled.contains(key_id)
+    }
+
     /// Whether `signature` over `message` is that of the key called `key_id`; `None` if there is
     /// no such key.
     pub(super) fn verify(&self, key_id: &str, message: &[u8], signature: &[u8]) -> Option<bool> {
-        let keys = self.0.read().unwrap_or_else(PoisonError::into_inner);
+        if self.is_disabled(key_id) {
+            return None;
+        }
+        let keys = self.keys.read().unwrap_or_else(PoisonError::into_inner);
         let der = keys.get(key_id)?;
         let key = UnparsedPublicKey::new(&RSA_PKCS1_2048_8192_SHA256, der);
         Some(key.verify(message, signature).is_ok())

@@ -6,10 +6,10 @@
 //! knows nothing of the product.
 //!
 //! The way of a request is in `service`; `route` says what it is, `auth` and `keys` whether it is
-//! genuine, `policy` whether it is allowed, `faults` whether it is spoilt; `objects`, `multipart`
-//! and `pars` carry it out; `store` remembers; `blob`,
-//! `checksum` and `md5_lanes` keep the bytes. `connection`
-//! is the listener, `admin` and `inspect` are for tests.
+//! genuine, `policy` whether it is allowed, `faults` whether it is spoilt (and `mangle` how its
+//! body is); `objects`, `multipart` and `pars` carry it out; `store` remembers; `blob`, `checksum`
+//! and `md5_lanes` keep the bytes. `connection` is the listener, `traffic` counts; `admin` and
+//! `inspect` are for tests.
 
 mod admin;
 mod auth;
@@ -21,6 +21,7 @@ mod error;
 mod faults;
 mod inspect;
 mod keys;
+mod mangle;
 mod md5_lanes;
 mod model;
 mod multipart;
@@ -33,17 +34,21 @@ mod request;
 mod route;
 mod service;
 mod store;
+mod traffic;
 
 use std::fmt::Debug;
 use std::future::Future;
 use std::io;
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
+use std::time::Duration;
 
 use axum::Router;
+use axum::http::HeaderValue;
 use axum::routing::any;
 use axum::serve::Listener;
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use tokio_util::task::TaskTracker;
 
 use blob::Blobs;
@@ -55,13 +60,15 @@ use model::Bucket;
 use policy::Policy;
 use route::Call;
 use store::{Change, Store};
+use traffic::Ledger;
 
 pub use faults::{Effect, Fault};
 pub use inspect::{ClientConfig, ObjectSummary, ParSummary, PartSummary, UploadSummary};
 pub use keys::KeyError;
-pub use options::{OpenError, Options};
+pub use options::{Keeping, OpenError, Options};
 pub use policy::Permission;
 pub use route::Operation;
+pub use traffic::{BodyTraffic, OperationTraffic, Traffic};
 
 /// The service. Cheap to clone; clones are the same service.
 #[derive(Clone, Debug)]
@@ -78,8 +85,11 @@ struct Inner {
     store: Store,
     blobs: Blobs,
     faults: Faults,
+    traffic: Ledger,
     policy: Policy,
     rate: Rate,
+    /// How far the service's clock is ahead of the machine's, in seconds.
+    clock_offset: AtomicI64,
     tasks: TaskTracker,
 }
 
@@ -90,7 +100,7 @@ impl ObjectStorage {
     /// If the folder or what is in it cannot be used.
     pub fn open(dir: impl Into<PathBuf>, options: Options) -> Result<Self, OpenError> {
         let dir = dir.into();
-        let blobs = Blobs::open(&dir.join("data"))?;
+        let blobs = Blobs::open(&dir.join("data"), options.keeping)?;
         let key = OwnKey::load_or_generate(&dir)?;
         let keys = Keyring::default();
         let key_id = format!("{}/{}/{}", options.tenancy, options.user, key.fingerprint);
@@ -105,8 +115,10 @@ impl ObjectStorage {
                 keys,
                 blobs,
                 faults: Faults::default(),
+                traffic: Ledger::default(),
                 policy: Policy::default(),
                 rate: Rate::default(),
+                clock_offset: AtomicI64::new(0),
                 tasks,
             }),
         };
@@ -133,9 +145,11 @@ impl ObjectStorage {
     }
 
     /// The admin API, to be mounted at `/oci`: `GET /config`, `POST /buckets {"name"}`,
-    /// `GET /objects`, `GET /uploads`, `GET /pars`, `POST /pars/expire {"id"}`,
-    /// `POST /keys {"keyId","publicKey"}`, `GET|POST|DELETE /faults`,
-    /// `PUT /permissions/withheld ["PAR_MANAGE"]`, `PUT /connection-rate {"bytesPerSecond"}`.
+    /// `GET /objects`, `GET /uploads`, `POST /uploads/expire {"uploadId"}`, `GET /pars`,
+    /// `POST /pars/expire {"id"}`, `POST /keys {"keyId","publicKey"}`,
+    /// `PUT /keys/disabled ["tenancy/user/fingerprint"]`, `GET|POST|DELETE /faults`,
+    /// `PUT /permissions/withheld ["PAR_MANAGE"]`, `PUT /connection-rate {"bytesPerSecond"}`,
+    /// `PUT /latency {"milliseconds"}`, `PUT /clock {"offsetSeconds"}`, `GET|DELETE /traffic`.
     pub fn admin_router(&self) -> Router {
         admin::router(self.clone())
     }
@@ -217,6 +231,47 @@ impl ObjectStorage {
     /// Limits each connection of [`Self::serve`], in bytes a second and direction.
     pub fn set_connection_rate(&self, bytes_per_second: Option<u64>) {
         self.inner.rate.set(bytes_per_second);
+    }
+
+    /// Makes every request take so much longer.
+    pub fn set_latency(&self, latency: Duration) {
+        self.inner.faults.set_latency(latency);
+    }
+
+    /// Sets the service's clock ahead of the machine's, or behind it, if negative.
+    pub fn set_clock_offset(&self, seconds: i64) {
+        self.inner.clock_offset.store(seconds, Ordering::Relaxed);
+    }
+
+    /// Disables exactly these keys, named as in [`Self::register_key`]; nothing that they sign is
+    /// believed.
+    pub fn disable_keys(&self, key_ids: &[&str]) {
+        self.inner.keys.disable(key_ids);
+    }
+
+    /// What came in so far.
+    pub fn traffic(&self) -> Traffic {
+        self.inner.traffic.report()
+    }
+
+    /// Counts from nothing again what comes in.
+    pub fn reset_traffic(&self) {
+        self.inner.traffic.reset();
+    }
+
+    /// Aborts an upload, as a life-cycle rule does. Returns whether there is one of that id.
+    pub fn expire_upload(&self, upload_id: &str) -> bool {
+        let expired = self.store().write(|state| {
+            let mut buckets = state.buckets.iter();
+            let holder = buckets.find(|(_, bucket)| bucket.uploads.contains_key(upload_id));
+            let (bucket, _) = holder.ok_or_else(|| ApiError::upload_not_found(upload_id))?;
+            let change = Change::UploadAborted {
+                bucket: bucket.clone(),
+                upload_id: upload_id.to_owned(),
+            };
+            Ok((change, ()))
+        });
+        expired.is_ok()
     }
 
     /// Lets a pre-authenticated request expire now. Returns whether there is one of that id.
@@ -334,6 +389,23 @@ impl ObjectStorage {
 
     fn blobs(&self) -> &Blobs {
         &self.inner.blobs
+    }
+
+    /// The service's time.
+    fn clock(&self) -> Timestamp {
+        let offset = self.inner.clock_offset.load(Ordering::Relaxed);
+        let shifted = Timestamp::now().checked_add(SignedDuration::from_secs(offset));
+        shifted.unwrap_or(Timestamp::MAX)
+    }
+
+    /// The service's time, as a header tells it.
+    fn http_date(&self) -> HeaderValue {
+        let date = request::http_date(self.clock());
+        HeaderValue::try_from(date).unwrap_or_else(|_| HeaderValue::from_static(""))
+    }
+
+    fn traffic_ledger(&self) -> &Ledger {
+        &self.inner.traffic
     }
 
     fn faults(&self) -> &Faults {

@@ -100,6 +100,12 @@ impl ObjectStorage {
         answer.insert(header::CONTENT_LENGTH, HeaderValue::from(length));
         let body = match reading {
             Reading::Head => Body::empty(),
+            Reading::Bytes if object.extents.iter().any(|extent| extent.is_forgotten()) => {
+                return Err(ApiError::object_not_found(
+                    &request.call.bucket,
+                    name.as_str(),
+                ));
+            }
             Reading::Bytes => self.blobs().read(&object.extents, start, length),
         };
         Ok((status, answer, body).into_response())

@@ -25,6 +25,19 @@ pub struct Options {
     pub minimum_part_size: Option<u64>,
     /// The most entries a page of a listing has.
     pub page_limit: usize,
+    /// What is kept of the bytes.
+    pub keeping: Keeping,
+}
+
+/// What is kept of the bytes of objects.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Keeping {
+    /// All of them, on disk.
+    #[default]
+    Everything,
+    /// Their lengths and checksums, for measurements: bytes are compared with what the client
+    /// says of them and forgotten. Reading an object is 404 `ObjectNotFound`.
+    Checksums,
 }
 
 impl Default for Options {
@@ -38,6 +51,7 @@ impl Default for Options {
             public_url: None,
             minimum_part_size: None,
             page_limit: 1000,
+            keeping: Keeping::default(),
         }
     }
 }

@@ -37,11 +37,7 @@ pub(super) struct Request {
 impl Request {
     /// The value of a query parameter.
     pub(super) fn query(&self, name: &str) -> Option<String> {
-        self.uri.query()?.split('&').find_map(|pair| {
-            let (key, value) = pair.split_once('=').unwrap_or((pair, ""));
-            let value = value.replace('+', " ");
-            (key == name).then(|| percent_decode_str(&value).decode_utf8_lossy().into_owned())
-        })
+        query_value(self.uri.query(), name)
     }
 
     pub(super) fn required_query(&self, name: &str) -> Result<String, ApiError> {
@@ -92,6 +88,15 @@ impl Request {
         let value = self.headers.get(name)?.to_str().ok()?;
         Some(value.to_owned())
     }
+}
+
+/// The value of a parameter in a query.
+pub(super) fn query_value(query: Option<&str>, name: &str) -> Option<String> {
+    query?.split('&').find_map(|pair| {
+        let (key, value) = pair.split_once('=').unwrap_or((pair, ""));
+        let value = value.replace('+', " ");
+        (key == name).then(|| percent_decode_str(&value).decode_utf8_lossy().into_owned())
+    })
 }
 
 /// Waits, if the request was told to.

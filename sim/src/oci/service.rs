@@ -4,21 +4,35 @@
 use axum::body::Body;
 use axum::extract::{ConnectInfo, State};
 use axum::http::request::Parts;
-use axum::http::{HeaderValue, Method, header};
+use axum::http::{HeaderMap, HeaderValue, Method, header};
 use axum::response::{IntoResponse, Response};
 use axum::{Json, extract};
-use jiff::Timestamp;
 use serde_json::json;
 
 use super::ObjectStorage;
 use super::auth::{self, BodyRule, Head};
 use super::connection::Connection;
 use super::error::ApiError;
+use super::faults::Mishap;
+use super::mangle;
 use super::names;
 use super::objects::Reading;
 use super::pars;
 use super::request::{self, Request, headers, json_time};
 use super::route::{Call, Operation};
+
+/// What a client says of its body.
+const CONTENT_MD5: &str = "content-md5";
+
+/// What an answer says of a body.
+const OPC_CONTENT_MD5: &str = "opc-content-md5";
+
+/// What both say, if the client chose so.
+const CHECKSUMS: [&str; 3] = [
+    "opc-content-crc32c",
+    "opc-content-sha256",
+    "opc-content-sha384",
+];
 
 /// Answers one request.
 pub(super) async fn serve(
@@ -44,10 +58,49 @@ pub(super) async fn serve(
     if let Ok(id) = HeaderValue::try_from(request_id) {
         headers.insert("opc-request-id", id);
     }
+    headers.insert(header::DATE, storage.http_date());
     if let Some(id) = client_request_id {
         headers.insert("opc-client-request-id", id);
     }
     response
+}
+
+/// What befalls a body, in turn.
+fn befall(body: Body, mishaps: &[Mishap], connection: Option<&Connection>) -> Body {
+    mishaps.iter().fold(body, |body, mishap| match *mishap {
+        Mishap::Slow(rate) => mangle::slowed(body, rate),
+        Mishap::Stall(after) => mangle::stalled(body, after),
+        Mishap::Garble => mangle::garbled(body),
+        Mishap::Cut(after) => {
+            let connection = connection.cloned();
+            let cut = move || connection.iter().for_each(Connection::cut);
+            mangle::broken(body, after, cut)
+        }
+    })
+}
+
+/// Removes what the client says of its body.
+fn forget_claims(headers: &mut HeaderMap) {
+    for name in [CONTENT_MD5].into_iter().chain(CHECKSUMS) {
+        headers.remove(name);
+    }
+}
+
+/// Replaces the checksums in an answer by others of the same length.
+fn misreport(headers: &mut HeaderMap) {
+    for name in [OPC_CONTENT_MD5].into_iter().chain(CHECKSUMS) {
+        let Some(value) = headers.get_mut(name) else {
+            continue;
+        };
+        let wrong: Vec<u8> = match value.as_bytes() {
+            [b'A', rest @ ..] => [b"B", rest].concat(),
+            [_, rest @ ..] => [b"A", rest].concat(),
+            [] => Vec::new(),
+        };
+        if let Ok(wrong) = HeaderValue::from_bytes(&wrong) {
+            *value = wrong;
+        }
+    }
 }
 
 impl ObjectStorage {
@@ -58,6 +111,23 @@ impl ObjectStorage {
         connection: Option<Connection>,
     ) -> Result<Response, ApiError> {
         let call = Call::parse(&parts.method, parts.uri.path())?;
+        let operation = call.operation;
+        self.traffic_ledger().request(operation);
+        let answer = self.answer_call(parts, call, body, connection).await;
+        let status = answer
+            .as_ref()
+            .map_or_else(ApiError::status, Response::status);
+        self.traffic_ledger().answer(operation, status.as_u16());
+        answer
+    }
+
+    async fn answer_call(
+        &self,
+        mut parts: Parts,
+        call: Call,
+        body: Body,
+        connection: Option<Connection>,
+    ) -> Result<Response, ApiError> {
         let body = self.authenticate(&parts, &call, body).await?;
         let fate = self.faults().consult(&call);
         tokio::time::sleep(fate.delay).await;
@@ -65,6 +135,11 @@ impl ObjectStorage {
             return Err(refusal);
         }
         self.allow(&call)?;
+        let (entry, body) = self.traffic_ledger().body(&call, parts.uri.query(), body);
+        let body = befall(body, &fate.mishaps, connection.as_ref());
+        if fate.unchecked {
+            forget_claims(&mut parts.headers);
+        }
         let request = Request {
             call,
             uri: parts.uri,
@@ -72,7 +147,18 @@ impl ObjectStorage {
             body,
             landing_delay: fate.landing_delay,
         };
-        let answer = self.carry_out_or_detach(request).await;
+        let length = request.content_length().unwrap_or(0);
+        let mut answer = self.carry_out_or_detach(request).await;
+        if let (Ok(answer), Some(entry)) = (&answer, entry)
+            && answer.status().is_success()
+        {
+            entry.taken(length);
+        }
+        if let Ok(answer) = &mut answer
+            && fate.misreports
+        {
+            misreport(answer.headers_mut());
+        }
         match (fate.loses_reply, connection) {
             (false, _) => answer,
             (true, Some(connection)) => {
@@ -99,7 +185,7 @@ impl ObjectStorage {
             uri: &parts.uri,
             headers: &parts.headers,
         };
-        auth::verify(&head, rule, self.keys(), Timestamp::now())?;
+        auth::verify(&head, rule, self.keys(), self.clock())?;
         match rule {
             BodyRule::Unsigned => Ok(body),
             BodyRule::Signed => {

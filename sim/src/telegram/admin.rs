@@ -13,8 +13,8 @@ use serde::{Deserialize, Serialize};
 use tokio::io::AsyncWriteExt;
 use tokio_util::io::StreamReader;
 
-use super::faults::Fault;
-use super::ids::{ChatId, DcId, Identity};
+use super::faults::{DoorConduct, Fault, KeySharing};
+use super::ids::{ChatId, DcId, Door, Identity};
 use super::keys::{SessionDocument, SignedIn};
 use super::store::{Draft, DraftBody, Look, MediaKind, Message, MessageBody, Origin};
 use super::traffic::Traffic;
@@ -39,6 +39,8 @@ pub(crate) fn router(telegram: Telegram) -> Router {
         )
         .route("/telegram/rate", put(set_rate))
         .route("/telegram/latency", put(set_latency))
+        .route("/telegram/doors", put(set_door))
+        .route("/telegram/key-sharing", put(set_key_sharing))
         .route("/telegram/traffic", get(traffic).delete(reset_traffic))
         .route("/telegram/clock", put(set_clock))
         .with_state(telegram)
@@ -351,6 +353,30 @@ async fn set_latency(
     ApiJson(latency): ApiJson<Latency>,
 ) -> StatusCode {
     telegram.set_latency(Duration::from_millis(latency.milliseconds));
+    StatusCode::NO_CONTENT
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+struct DoorSetting {
+    dc: DcId,
+    door: Door,
+    conduct: DoorConduct,
+}
+
+async fn set_door(
+    State(telegram): State<Telegram>,
+    ApiJson(setting): ApiJson<DoorSetting>,
+) -> StatusCode {
+    telegram.set_door(setting.dc, setting.door, setting.conduct);
+    StatusCode::NO_CONTENT
+}
+
+async fn set_key_sharing(
+    State(telegram): State<Telegram>,
+    ApiJson(sharing): ApiJson<KeySharing>,
+) -> StatusCode {
+    telegram.set_key_sharing(sharing);
     StatusCode::NO_CONTENT
 }
 

@@ -1,54 +1,37 @@
 //! One TCP connection of a client: bytes in, answers out.
 //!
-//! Reading and writing are two loops of one task. What is to be written waits in a bounded queue
-//! until its time comes; a piece of a file is read, sealed and framed only when it is its turn,
-//! in the one buffer the connection has, so memory does not grow with what is asked for.
+//! Reading and writing are two loops of one task. Here is the one that reads, opens and judges;
+//! what is to be written waits in a bounded queue for the other one, in `writer`.
 
-use std::cmp::{Ordering, Reverse};
-use std::collections::BinaryHeap;
 use std::io;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use aws_lc_rs::rand;
-use bytes::{Buf, Bytes, BytesMut};
-use mtproto::envelope::{self, BODY_AT, packet_len};
+use bytes::{Buf, BytesMut};
+use mtproto::envelope;
 use mtproto::session::Content;
-use mtproto::transport::{Detected, FrameError, MAX_HEAD, SERVER_FRAME_LIMIT};
-use mtproto::{
-    Body, Decoder, Encoder, Envelope, Header, IdKind, Message, MsgId, Side, Step, Transport,
-    TransportCode,
-};
+use mtproto::transport::{Detected, FrameError, SERVER_FRAME_LIMIT};
+use mtproto::{Body, Decoder, Envelope, IdKind, MsgId, Side, Step, Transport, TransportCode};
 use tokio::io::AsyncReadExt;
 use tokio::net::TcpStream;
 use tokio::net::tcp::OwnedReadHalf;
 use tokio::sync::mpsc;
 use tokio::time::timeout;
 
-use super::faults::Effect;
+use super::faults::{Effect, KeySharing, Manner};
 use super::ids::Door;
-use super::keys::Key;
+use super::keys::{Key, KeyUse};
 use super::link::{Link, LinkError};
 use super::methods::{self, Call};
 use super::rpc::{Answer, Payload, RpcError};
-use super::session::{ConnectionId, Event, Judge, Numbered, Session};
-use super::traffic::{Entry, Served};
+use super::session::{ConnectionId, Event, Judge, Session};
+use super::spoil;
+use super::traffic::Entry;
 use super::world::{Centre, World};
-
-/// How many answers may wait to be written.
-const QUEUE: usize = 1024;
+use super::writer::{Order, Outgoing, QUEUE, What, Which, Writer};
 
 /// A connection that says nothing for this long is closed, unless a ping asked for another time.
 const IDLE: Duration = Duration::from_mins(15);
-
-/// Answers up to this size travel together in a container, in bytes.
-const SMALL: usize = 4096;
-
-/// How many answers a container holds at most.
-const MAX_TOGETHER: usize = 64;
-
-/// The most random blocks of padding beyond the least, so that packets vary in length.
-const EXTRA_BLOCKS: u8 = 62;
 
 /// Why a connection ended other than by the client's closing it.
 #[derive(Debug, thiserror::Error)]
@@ -67,59 +50,8 @@ pub(super) enum Ended {
     Content(#[source] io::Error),
     #[error("it was refused with {0}")]
     Refused(TransportCode),
-}
-
-/// Something the writing side is to do, and not before when.
-struct Order {
-    due: Instant,
-    /// Orders of the same time are carried out as they were given.
-    number: u64,
-    what: What,
-}
-
-enum What {
-    /// Send a message.
-    Send(Outgoing),
-    /// Refuse the connection; nothing comes after.
-    Refuse(TransportCode),
-}
-
-/// A message to be sent.
-struct Outgoing {
-    key: Arc<Key>,
-    session: Arc<Session>,
-    which: Which,
-}
-
-enum Which {
-    /// A new one.
-    New {
-        kind: IdKind,
-        content: Content,
-        payload: Payload,
-    },
-    /// An earlier one, if it still waits to be acknowledged.
-    Again(MsgId),
-}
-
-impl PartialEq for Order {
-    fn eq(&self, other: &Self) -> bool {
-        (self.due, self.number) == (other.due, other.number)
-    }
-}
-
-impl Eq for Order {}
-
-impl PartialOrd for Order {
-    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
-        Some(self.cmp(other))
-    }
-}
-
-impl Ord for Order {
-    fn cmp(&self, other: &Self) -> Ordering {
-        (self.due, self.number).cmp(&(other.due, other.number))
-    }
+    #[error("it was cut on demand")]
+    Cut,
 }
 
 /// Where a connection belongs.
@@ -156,16 +88,9 @@ pub(super) async fn serve(stream: TcpStream, place: Place) -> Result<(), Ended> 
         orders,
         given: 0,
         attached: None,
+        uses: Vec::new(),
     };
-    let writer = Writer {
-        link: Link::new(write),
-        encoder: Encoder::new(transport),
-        place,
-        entry,
-        queue,
-        waiting: BinaryHeap::new(),
-        buffer: Vec::new(),
-    };
+    let writer = Writer::new(Link::new(write), transport, place, entry, queue);
     // The reader's end closes the queue, so that the writer still writes what is in it.
     let (read, written) = (reader.run(), writer.run());
     tokio::pin!(read, written);
@@ -224,6 +149,8 @@ struct Reader {
     given: u64,
     /// The session whose left-over messages were sent on this connection already.
     attached: Option<i64>,
+    /// The keys it uses, if it is one on which that is watched.
+    uses: Vec<KeyUse>,
 }
 
 impl Reader {
@@ -260,15 +187,18 @@ impl Reader {
             return Ok(false);
         };
         let opened = Envelope::new(&key.shared, Side::Client).open(packet)?;
-        let session = world
-            .sessions
-            .get(dc, key.shared.id(), opened.header.session_id);
+        self.note_use(&key);
+        let session_id = opened.header.session_id;
+        let mut session = world.sessions.get(dc, key.shared.id(), session_id);
         let judge = Judge {
             now: world.now(),
             salts: world.salts(&key.shared),
         };
         let events = session.accept(&opened.header, &packet[opened.body], &judge);
         for event in events {
+            if session.is_lost() {
+                session = world.sessions.get(dc, key.shared.id(), session_id);
+            }
             if !self.event(&key, &session, event).await {
                 return Ok(false);
             }
@@ -281,6 +211,19 @@ impl Reader {
             }
         }
         Ok(true)
+    }
+
+    /// Main doors watch whether a key is used on two connections at once.
+    fn note_use(&mut self, key: &Arc<Key>) {
+        if self.place.door == Door::Media {
+            return;
+        }
+        if !self.uses.iter().any(|using| using.is_of(key)) {
+            self.uses.push(key.begin(self.place.id));
+        }
+        for using in self.uses.iter().filter(|using| using.is_of(key)) {
+            using.packet();
+        }
     }
 
     /// Does what a message asks for; `false` if the connection is to be closed instead.
@@ -296,7 +239,11 @@ impl Reader {
                 payload,
             },
             Event::SendAgain(id) => Which::Again(id),
-            Event::Call { msg_id, query } => return self.call(key, session, msg_id, query).await,
+            Event::Call {
+                msg_id,
+                seq_no,
+                query,
+            } => return self.call(key, session, (msg_id, seq_no), query).await,
             Event::Destroy(session_id) => self.destroy(key, session_id),
             Event::CloseAfter(delay) => {
                 self.input.close_at = Some(Instant::now() + delay);
@@ -312,14 +259,17 @@ impl Reader {
         &mut self,
         key: &Arc<Key>,
         session: &Arc<Session>,
-        msg_id: MsgId,
+        (msg_id, seq_no): (MsgId, i32),
         query: Vec<u8>,
     ) -> bool {
+        let world = Arc::clone(&self.place.world);
         let method = methods::name_of(&query);
         self.entry.called(method);
-        let verdict = self.place.world.faults.judge(method, key.dc);
+        let verdict = world.faults.judge(method, key.dc, self.place.door);
+        let mut session = Arc::clone(session);
         let answered = match verdict.effect {
-            None => self.answer(key, session, query),
+            _ if self.is_dead(key) => Err(RpcError::DUPLICATED),
+            None => self.answer(key, &session, query),
             Some(Effect::Error { code, message }) => Err(RpcError {
                 code,
                 message: message.into(),
@@ -330,11 +280,22 @@ impl Reader {
                 return false;
             }
             Some(Effect::Close) => return false,
-            Some(Effect::Lose | Effect::Delay { .. }) => {
+            Some(Effect::Lose) => {
                 // The call is made, its answer never numbered: nobody will send it again.
-                let _ = self.answer(key, session, query);
+                let _ = self.answer(key, &session, query);
                 return true;
             }
+            Some(Effect::RotateSalts) => {
+                world.rotate_salts();
+                self.answer(key, &session, query)
+            }
+            Some(Effect::LoseSession) => {
+                session = self.lose(key, &session, (msg_id, seq_no)).await;
+                self.answer(key, &session, query)
+            }
+            Some(spoilt) => self
+                .answer(key, &session, query)
+                .map(|answer| spoil::answer(answer, &spoilt)),
         };
         tracing::debug!(method, dc = key.dc.0, error = ?answered.as_ref().err(), "called");
         let which = Which::New {
@@ -342,8 +303,50 @@ impl Reader {
             content: Content::Related,
             payload: Payload::result(msg_id, answered),
         };
-        self.send(key, session, which, verdict.delay).await;
+        let outgoing = Outgoing {
+            key: Arc::clone(key),
+            session,
+            which,
+            manner: verdict.manner,
+        };
+        self.order(What::Send(outgoing), verdict.delay).await;
         true
+    }
+
+    /// Whether the key was used on two connections at once, and that is not allowed.
+    fn is_dead(&self, key: &Key) -> bool {
+        self.place.world.faults.key_sharing() == KeySharing::Punish && key.is_duplicated()
+    }
+
+    /// Loses a session; the call at hand is the first one of a new session of the same name.
+    async fn lose(
+        &mut self,
+        key: &Arc<Key>,
+        session: &Session,
+        (msg_id, seq_no): (MsgId, i32),
+    ) -> Arc<Session> {
+        let world = Arc::clone(&self.place.world);
+        let anew = world.sessions.lose(key.dc, key.shared.id(), session.id);
+        let judge = Judge {
+            now: world.now(),
+            salts: world.salts(&key.shared),
+        };
+        for event in anew.adopt(msg_id, seq_no, &judge) {
+            if let Event::Send {
+                kind,
+                content,
+                payload,
+            } = event
+            {
+                let which = Which::New {
+                    kind,
+                    content,
+                    payload,
+                };
+                self.send(key, &anew, which, Duration::ZERO).await;
+            }
+        }
+        anew
     }
 
     fn answer(&self, key: &Key, session: &Session, query: Vec<u8>) -> Result<Answer, RpcError> {
@@ -364,12 +367,10 @@ impl Reader {
         } else {
             Body::DestroySessionNone { session_id }
         };
-        let mut bytes = Vec::new();
-        body.write(&mut bytes);
         Which::New {
             kind: IdKind::Answer,
             content: Content::Unrelated,
-            payload: Payload::Bytes(bytes.into()),
+            payload: Payload::of(&body),
         }
     }
 
@@ -384,6 +385,7 @@ impl Reader {
             key: Arc::clone(key),
             session: Arc::clone(session),
             which,
+            manner: Manner::default(),
         };
         self.order(What::Send(outgoing), delay).await;
     }
@@ -398,207 +400,4 @@ impl Reader {
         // The writer is gone only when the connection is; then nobody waits for this.
         let _ = self.orders.send(order).await;
     }
-}
-
-/// Writes what was ordered when it is due.
-struct Writer {
-    link: Link,
-    encoder: Encoder,
-    place: Place,
-    entry: Arc<Entry>,
-    queue: mpsc::Receiver<Order>,
-    waiting: BinaryHeap<Reverse<Order>>,
-    buffer: Vec<u8>,
-}
-
-impl Writer {
-    async fn run(mut self) -> Result<(), Ended> {
-        while let Some(order) = self.next().await {
-            let outgoing = match order.what {
-                What::Send(outgoing) => outgoing,
-                What::Refuse(code) => {
-                    self.buffer = self.encoder.code(code);
-                    self.flush(0, &[]).await?;
-                    return Err(Ended::Refused(code));
-                }
-            };
-            let session = Arc::clone(&outgoing.session);
-            let key = Arc::clone(&outgoing.key);
-            let mut messages: Vec<Numbered> = self.number(outgoing).into_iter().collect();
-            if messages.first().is_some_and(is_small) {
-                self.gather(&session, &mut messages);
-            }
-            if messages.is_empty() {
-                continue;
-            }
-            let start = self.seal(&key, &session, &messages)?;
-            let pieces: Vec<Served> = messages
-                .iter()
-                .filter_map(|message| message.payload.served())
-                .collect();
-            self.flush(start, &pieces).await?;
-        }
-        Ok(())
-    }
-
-    /// The next order, once it is due; `None` when there will be no more.
-    async fn next(&mut self) -> Option<Order> {
-        loop {
-            self.take_in();
-            let Some(Reverse(first)) = self.waiting.peek() else {
-                let order = self.queue.recv().await?;
-                self.waiting.push(Reverse(order));
-                continue;
-            };
-            let due = first.due;
-            if due <= Instant::now() {
-                return self.waiting.pop().map(|Reverse(order)| order);
-            }
-            tokio::select! {
-                () = tokio::time::sleep_until(due.into()) => {}
-                order = self.queue.recv(), if self.waiting.len() < QUEUE && !self.queue.is_closed() => {
-                    self.waiting.extend(order.map(Reverse));
-                }
-            }
-        }
-    }
-
-    fn take_in(&mut self) {
-        while self.waiting.len() < QUEUE
-            && let Ok(order) = self.queue.try_recv()
-        {
-            self.waiting.push(Reverse(order));
-        }
-    }
-
-    /// Adds further small messages of the same session that are due, for one container.
-    fn gather(&mut self, session: &Arc<Session>, messages: &mut Vec<Numbered>) {
-        let now = Instant::now();
-        while messages.len() < MAX_TOGETHER {
-            let fits = self.waiting.peek().is_some_and(|Reverse(order)| {
-                order.due <= now
-                    && matches!(&order.what, What::Send(outgoing)
-                        if Arc::ptr_eq(&outgoing.session, session) && outgoing.is_small())
-            });
-            if !fits {
-                return;
-            }
-            if let Some(Reverse(order)) = self.waiting.pop()
-                && let What::Send(outgoing) = order.what
-            {
-                messages.extend(self.number(outgoing));
-            }
-        }
-    }
-
-    fn number(&self, outgoing: Outgoing) -> Option<Numbered> {
-        let here = self.place.id;
-        match outgoing.which {
-            Which::Again(id) => outgoing.session.again(id, here),
-            Which::New {
-                kind,
-                content,
-                payload,
-            } => {
-                let now = self.place.world.now();
-                let session = outgoing.session;
-                Some(session.number(kind, content, payload, now, here))
-            }
-        }
-    }
-
-    /// Puts a frame into the buffer and says where it begins.
-    fn seal(
-        &mut self,
-        key: &Key,
-        session: &Session,
-        messages: &[Numbered],
-    ) -> Result<usize, Ended> {
-        let buffer = &mut self.buffer;
-        let now = self.place.world.now();
-        buffer.clear();
-        buffer.resize(MAX_HEAD + BODY_AT, 0);
-        let (msg_id, seq_no) = match messages {
-            [alone] => {
-                alone.payload.write(buffer).map_err(Ended::Content)?;
-                (alone.msg_id, alone.seq_no)
-            }
-            several => {
-                write_container(several, buffer).map_err(Ended::Content)?;
-                let nothing = Payload::Bytes(Bytes::new());
-                let here = self.place.id;
-                let own = session.number(IdKind::Notice, Content::Unrelated, nothing, now, here);
-                (own.msg_id, own.seq_no)
-            }
-        };
-        let header = Header {
-            salt: self.place.world.salts(&key.shared).current(now),
-            session_id: session.id,
-            msg_id,
-            seq_no,
-        };
-        let body = buffer.len() - MAX_HEAD - BODY_AT;
-        pad(buffer, body);
-        Envelope::new(&key.shared, Side::Server)
-            .seal(&header, body, &mut buffer[MAX_HEAD..])
-            .expect("the packet was made to fit its body");
-        Ok(self.encoder.frame(buffer, MAX_HEAD)?)
-    }
-
-    async fn flush(&mut self, start: usize, pieces: &[Served]) -> Result<(), Ended> {
-        let rate = self.place.world.faults.rate();
-        let frame = &self.buffer[start..];
-        self.link.send(frame, rate).await?;
-        self.entry.sent(frame.len(), pieces);
-        Ok(())
-    }
-}
-
-impl Outgoing {
-    fn is_small(&self) -> bool {
-        match &self.which {
-            Which::New { payload, .. } => payload.small().is_some(),
-            Which::Again(_) => false,
-        }
-    }
-}
-
-fn is_small(message: &Numbered) -> bool {
-    message.payload.small().is_some()
-}
-
-impl Payload {
-    /// A body that may share a container.
-    fn small(&self) -> Option<&[u8]> {
-        match self {
-            Self::Bytes(bytes) if bytes.len() <= SMALL => Some(bytes),
-            _ => None,
-        }
-    }
-}
-
-fn write_container(messages: &[Numbered], out: &mut Vec<u8>) -> io::Result<()> {
-    let mut bodies = Vec::with_capacity(messages.len());
-    for message in messages {
-        let mut body = Vec::new();
-        message.payload.write(&mut body)?;
-        bodies.push(body);
-    }
-    let messages = messages.iter().zip(&bodies).map(|(message, body)| Message {
-        msg_id: message.msg_id,
-        seq_no: message.seq_no,
-        body,
-    });
-    Body::Container(messages.collect()).write(out);
-    Ok(())
-}
-
-/// Appends random padding, the least plus a random number of blocks.
-fn pad(buffer: &mut Vec<u8>, body: usize) {
-    let mut extra = [0];
-    rand::fill(&mut extra).expect("the system has random numbers");
-    let extra = usize::from(extra[0] % (EXTRA_BLOCKS + 1));
-    let at = buffer.len();
-    buffer.resize(MAX_HEAD + packet_len(body, extra), 0);
-    rand::fill(&mut buffer[at..]).expect("the system has random numbers");
 }

@@ -3,9 +3,9 @@
 //! Keys are shared beforehand, a session at a time, instead of being agreed on: clients have the
 //! public keys of Telegram's own servers built in, so none could ever finish an exchange here.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::net::SocketAddrV4;
-use std::sync::{Arc, Mutex, RwLock};
+use std::sync::{Arc, Mutex, MutexGuard, RwLock};
 
 use aws_lc_rs::rand;
 use base64::Engine as _;
@@ -16,6 +16,7 @@ use serde::{Deserialize, Serialize};
 use super::ids::{DcId, Identity};
 use super::journal::Fact;
 use super::layer::Layer;
+use super::session::ConnectionId;
 
 /// A session as a client stores it: one key for each data centre.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -62,6 +63,7 @@ pub(super) struct Key {
     owner: Mutex<Option<Identity>>,
     /// The layer named last: a further connection need not name one.
     layer: Mutex<Option<Layer>>,
+    uses: Mutex<Uses>,
     /// Someone who has given the right login code and still owes the password.
     owes_password: Mutex<Option<Identity>>,
 }
@@ -78,6 +80,23 @@ impl Key {
             .owes_password
             .lock()
             .expect("only copied under the lock") = None;
+    }
+
+    fn uses(&self) -> MutexGuard<'_, Uses> {
+        self.uses.lock().expect("counting uses does not panic")
+    }
+
+    /// Begins to use it on a connection.
+    pub(super) fn begin(self: &Arc<Self>, connection: ConnectionId) -> KeyUse {
+        KeyUse {
+            key: Arc::clone(self),
+            connection,
+        }
+    }
+
+    /// Whether it was used on two connections at once.
+    pub(super) fn is_duplicated(&self) -> bool {
+        self.uses().duplicated
     }
 
     /// The layer a client has named last under this key.
@@ -102,6 +121,46 @@ impl Key {
             .owes_password
             .lock()
             .expect("only copied under the lock") = Some(who);
+    }
+}
+
+/// Which connections of a main door use a key.
+#[derive(Debug, Default)]
+struct Uses {
+    open: HashSet<ConnectionId>,
+    /// The one that used it last.
+    last: Option<ConnectionId>,
+    duplicated: bool,
+}
+
+/// A connection's use of a key, until it is dropped.
+#[derive(Debug)]
+pub(super) struct KeyUse {
+    key: Arc<Key>,
+    connection: ConnectionId,
+}
+
+impl KeyUse {
+    /// Whether this is a use of that key.
+    pub(super) fn is_of(&self, key: &Arc<Key>) -> bool {
+        Arc::ptr_eq(&self.key, key)
+    }
+
+    /// Notes that a packet came. A key that two open connections use by turns is dead from then
+    /// on; one that a client has merely moved to another connection is not.
+    pub(super) fn packet(&self) {
+        let mut uses = self.key.uses();
+        let moved = uses.last.is_some_and(|last| last != self.connection);
+        let is_back = !uses.open.insert(self.connection);
+        let other_open = uses.last.is_some_and(|last| uses.open.contains(&last));
+        uses.duplicated |= moved && is_back && other_open;
+        uses.last = Some(self.connection);
+    }
+}
+
+impl Drop for KeyUse {
+    fn drop(&mut self) {
+        self.key.uses().open.remove(&self.connection);
     }
 }
 
@@ -144,6 +203,7 @@ impl KeyRing {
             dc,
             owner: Mutex::new(owner),
             layer: Mutex::new(None),
+            uses: Mutex::default(),
             owes_password: Mutex::new(None),
         });
         let mut keys = self.keys.write().expect("only looked up under the lock");

@@ -11,8 +11,11 @@ use tokio::time::timeout;
 /// A client that takes nothing for this long is gone.
 const WRITE_TIMEOUT: Duration = Duration::from_mins(1);
 
-/// A slow link is fed in pieces of so many bytes.
-const PACED: usize = 16 << 10;
+/// A slow link is fed about so often a second.
+const FEEDS: u64 = 200;
+
+/// The least and the most it is fed at once, in bytes.
+const FED: (u64, u64) = (1 << 10, 64 << 10);
 
 /// What a link that was fed too late may make up for: timers are milliseconds late, as is a
 /// machine that has other things to do.
@@ -51,7 +54,13 @@ impl Link {
         let Some(rate) = rate else {
             return self.write(bytes).await;
         };
-        for piece in bytes.chunks(PACED) {
+        // After a pause the link is free from now on; else it goes on where it was.
+        if self.free.elapsed() > CATCH_UP {
+            self.free = Instant::now();
+        }
+        let (least, most) = FED;
+        let fed = (rate.get() / FEEDS).clamp(least, most);
+        for piece in bytes.chunks(usize::try_from(fed).expect("not much")) {
             tokio::time::sleep_until(self.free.into()).await;
             self.write(piece).await?;
             let cost = Duration::from_nanos(piece.len() as u64 * 1_000_000_000 / rate);

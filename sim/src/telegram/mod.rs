@@ -4,11 +4,11 @@
 //! for files alone, and speak to any MTProto client that is given a session made here. The map,
 //! from the socket inwards:
 //!
-//! - `connection`: frames and packets; what is sent when. `link`: how fast.
+//! - `connection`: frames and packets read; `writer`: what is sent when; `link`: how fast.
 //! - `session`: which messages are accepted, which are answered by the protocol itself.
 //! - `methods`: the API.
 //! - [`store`]: chats, messages and files; `journal`: what outlives a restart.
-//! - [`faults`]: what goes wrong on demand; [`traffic`]: what was served.
+//! - [`faults`]: what goes wrong on demand, done by `spoil` and `forge`; [`traffic`]: what was served.
 //! - `keys`, `salts`, `secret`, `srp`: keys, and what is made from them.
 //! - `layer`: objects as clients of different ages know them.
 //! - `admin`: the HTTP interface by which tests publish and provision.
@@ -19,6 +19,7 @@
 pub(crate) mod admin;
 mod connection;
 pub mod faults;
+mod forge;
 pub mod ids;
 pub mod journal;
 pub mod keys;
@@ -29,10 +30,12 @@ mod rpc;
 mod salts;
 mod secret;
 mod session;
+mod spoil;
 mod srp;
 pub mod store;
 pub mod traffic;
 mod world;
+mod writer;
 
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, SocketAddrV4};
@@ -48,7 +51,7 @@ use tokio::task::{JoinHandle, JoinSet};
 use tokio_util::sync::CancellationToken;
 
 use connection::Place;
-use faults::Fault;
+use faults::{DoorConduct, Fault, KeySharing};
 use ids::{ChatId, DcId, Door, Identity};
 use journal::JournalError;
 use keys::{SessionDocument, SignedIn};
@@ -274,6 +277,16 @@ impl Telegram {
         self.world.faults.set_latency(latency);
     }
 
+    /// What a data centre's door does with connections from now on.
+    pub fn set_door(&self, dc: DcId, door: Door, conduct: DoorConduct) {
+        self.world.faults.set_door(dc, door, conduct);
+    }
+
+    /// Whether a key may be used on several connections of a main door.
+    pub fn set_key_sharing(&self, sharing: KeySharing) {
+        self.world.faults.set_key_sharing(sharing);
+    }
+
     /// What was served so far.
     pub fn traffic(&self) -> Traffic {
         self.world.traffic()
@@ -414,10 +427,21 @@ async fn accept(listener: &TcpListener) -> TcpStream {
     }
 }
 
-async fn serve(stream: TcpStream, place: Place) {
+async fn serve(mut stream: TcpStream, place: Place) {
     let id = place.id;
+    match place.world.faults.door(place.centre.id, place.door) {
+        DoorConduct::Serve => {}
+        DoorConduct::Close => return,
+        DoorConduct::Ignore => return ignore(&mut stream).await,
+    }
     if let Err(ended) = connection::serve(stream, place).await {
         let source = std::error::Error::source(&ended).map(ToString::to_string);
         tracing::debug!(connection = id.0, %ended, source, "connection ended");
     }
+}
+
+/// Keeps a connection open until the client closes it, and gives it nothing.
+async fn ignore(stream: &mut TcpStream) {
+    let gone = tokio::io::copy(stream, &mut tokio::io::sink()).await;
+    tracing::debug!(?gone, "an ignored connection ended");
 }

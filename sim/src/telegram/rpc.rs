@@ -12,7 +12,7 @@ use mtproto::{Body, MsgId};
 
 use super::ids::DcId;
 use super::traffic::Served;
-use crate::content::Content;
+use crate::content::{Content, make_room};
 
 /// Answers of at least this many bytes are packed, when that makes them smaller.
 const PACK_FROM: usize = 512;
@@ -44,6 +44,17 @@ pub(super) struct Piece {
     pub(super) mtime: i32,
     /// The constructor of the file's type.
     pub(super) file_type: u32,
+    /// What is wrong with it, on demand.
+    pub(super) flaw: Option<Flaw>,
+}
+
+/// What is wrong with a piece of a file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Flaw {
+    /// It goes on for so many bytes that are not in the file.
+    Longer(usize),
+    /// A bit in its middle is flipped.
+    WrongByte,
 }
 
 /// An error as Telegram gives it: a number modelled on HTTP, and a word in capitals.
@@ -70,6 +81,12 @@ impl RpcError {
         }
     }
 
+    /// 406: the key was used on two connections at once, and is dead.
+    pub(super) const DUPLICATED: Self = Self {
+        code: 406,
+        message: Cow::Borrowed("AUTH_KEY_DUPLICATED"),
+    };
+
     /// 303: another data centre is responsible.
     pub(super) fn migrate(what: &'static str, dc: DcId) -> Self {
         Self {
@@ -95,12 +112,46 @@ pub(super) enum Payload {
     Bytes(Bytes),
     /// An `rpc_result` with a piece of a file.
     Piece { req_msg_id: MsgId, piece: Piece },
+    /// An `rpc_result` that was packed on demand, and the piece of a file in it.
+    Packed { body: Bytes, served: Served },
 }
 
 /// `upload.file#096a18d5`.
 const UPLOAD_FILE: u32 = 0x096a_18d5;
 
+/// Bytes before a piece's own: `rpc_result`, the call's id, `upload.file`, type and date.
+const PIECE_HEAD: usize = 24;
+
+impl Piece {
+    /// How long it is on the wire.
+    fn told_len(&self) -> usize {
+        match self.flaw {
+            Some(Flaw::Longer(more)) => self.len + more,
+            Some(Flaw::WrongByte) | None => self.len,
+        }
+    }
+}
+
 impl Payload {
+    /// A body of the protocol itself.
+    pub(super) fn of(body: &Body<'_>) -> Self {
+        let mut bytes = Vec::new();
+        body.write(&mut bytes);
+        Self::Bytes(bytes.into())
+    }
+
+    /// How long it is, in bytes.
+    pub(super) fn body_len(&self) -> usize {
+        match self {
+            Self::Bytes(body) | Self::Packed { body, .. } => body.len(),
+            Self::Piece { piece, .. } => {
+                let len = piece.told_len();
+                let head = if len < 254 { 1 } else { 4 };
+                PIECE_HEAD + (head + len).next_multiple_of(4)
+            }
+        }
+    }
+
     /// The result of the call `req_msg_id`.
     pub(super) fn result(req_msg_id: MsgId, result: Result<Answer, RpcError>) -> Self {
         let object = match result {
@@ -133,7 +184,7 @@ impl Payload {
     pub(super) fn answers(&self) -> Option<MsgId> {
         match self {
             Self::Piece { req_msg_id, .. } => Some(*req_msg_id),
-            Self::Bytes(bytes) => match Body::parse(bytes) {
+            Self::Bytes(body) | Self::Packed { body, .. } => match Body::parse(body) {
                 Ok(Body::RpcResult { req_msg_id, .. }) => Some(req_msg_id),
                 _ => None,
             },
@@ -144,6 +195,7 @@ impl Payload {
     pub(super) fn served(&self) -> Option<Served> {
         match self {
             Self::Bytes(_) => None,
+            Self::Packed { served, .. } => Some(served.clone()),
             Self::Piece { piece, .. } => Some(Served {
                 file_id: piece.name.id,
                 thumb_size: piece.name.rendition,
@@ -156,8 +208,8 @@ impl Payload {
     /// Appends the body to `out`; a piece is read right into its place.
     pub(super) fn write(&self, out: &mut Vec<u8>) -> io::Result<()> {
         let (req_msg_id, piece) = match self {
-            Self::Bytes(bytes) => {
-                out.extend_from_slice(bytes);
+            Self::Bytes(body) | Self::Packed { body, .. } => {
+                out.extend_from_slice(body);
                 return Ok(());
             }
             Self::Piece { req_msg_id, piece } => (req_msg_id, piece),
@@ -167,30 +219,29 @@ impl Payload {
         piece.file_type.serialize(out);
         piece.mtime.serialize(out);
         let head = out.len();
-        match u8::try_from(piece.len) {
+        let len = piece.told_len();
+        match u8::try_from(len) {
             Ok(short) if short < 254 => out.push(short),
             _ => {
-                let len = u32::try_from(piece.len).expect("a piece is at most 1 MiB");
+                let len = u32::try_from(len).expect("a piece is a few MiB at most");
                 (len << 8 | 0xfe).serialize(out);
             }
         }
         let at = out.len();
-        make_room(out, piece.len);
-        piece.content.read_at(piece.offset, &mut out[at..])?;
+        piece.content.append_to(out, piece.offset, piece.len)?;
+        match piece.flaw {
+            None => {}
+            Some(Flaw::Longer(more)) => make_room(out, more),
+            Some(Flaw::WrongByte) => out[at..]
+                .iter_mut()
+                .skip(piece.len / 2)
+                .take(1)
+                .for_each(|byte| *byte ^= 1),
+        }
         let written = out.len() - head;
         out.resize(head + written.next_multiple_of(4), 0);
         Ok(())
     }
-}
-
-/// Appends `len` zeroes. `resize` would do, but an unoptimised build, which serves files too,
-/// writes them one by one.
-fn make_room(out: &mut Vec<u8>, len: usize) {
-    const ZEROES: &[u8] = &[0; 64 << 10];
-    for _ in 0..len / ZEROES.len() {
-        out.extend_from_slice(ZEROES);
-    }
-    out.extend_from_slice(&ZEROES[..len % ZEROES.len()]);
 }
 
 #[cfg(test)]
@@ -215,6 +266,7 @@ mod tests {
             len,
             mtime: 7,
             file_type: 0xaa96_3b05,
+            flaw: None,
         };
         Payload::result(MsgId(4), Ok(Answer::Piece(piece)))
     }
@@ -236,6 +288,7 @@ mod tests {
                 .read_at(100, &mut expected)
                 .expect("generated");
             assert_eq!((file.mtime, file.bytes), (7, expected));
+            assert_eq!(bytes.len(), piece(len).body_len());
             assert_eq!(bytes.len() % 4, 0);
         }
     }

@@ -34,7 +34,7 @@ const MANY_SESSIONS: usize = 256;
 const MAX_SALTS: i64 = 64;
 
 /// A TCP connection, for telling whether a message was sent on this one.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub(super) struct ConnectionId(pub(super) u64);
 
 /// What the client's messages ask for.
@@ -49,7 +49,11 @@ pub(super) enum Event {
     /// An earlier message is to be sent again.
     SendAgain(MsgId),
     /// The API is called.
-    Call { msg_id: MsgId, query: Vec<u8> },
+    Call {
+        msg_id: MsgId,
+        seq_no: i32,
+        query: Vec<u8>,
+    },
     /// The connection is to be closed unless another such ping comes in time.
     CloseAfter(Duration),
     /// The client is done with this session.
@@ -78,6 +82,8 @@ struct State {
     unacked: BTreeMap<MsgId, Unacked>,
     layer: Option<Layer>,
     greeted: bool,
+    /// It was forgotten: nothing more is sent in it.
+    lost: bool,
     used: Instant,
     /// The client's messages that were refused, by code.
     refused: BTreeMap<i32, u64>,
@@ -109,6 +115,7 @@ impl Session {
                 unacked: BTreeMap::new(),
                 layer: None,
                 greeted: false,
+                lost: false,
                 used: Instant::now(),
                 refused: BTreeMap::new(),
             }),
@@ -141,6 +148,25 @@ impl Session {
         };
         intake.packet(header, body);
         intake.events
+    }
+
+    /// Makes a message, judged in a session that is lost meanwhile, the first one of this session,
+    /// and says what the client is to be told.
+    pub(super) fn adopt(&self, msg_id: MsgId, seq_no: i32, judge: &Judge<'_>) -> Vec<Event> {
+        let mut state = self.state();
+        state.received.note(msg_id, seq_no);
+        let mut intake = Intake {
+            state: &mut state,
+            judge,
+            events: Vec::new(),
+        };
+        intake.greet(msg_id);
+        intake.events
+    }
+
+    /// Whether it was forgotten.
+    pub(super) fn is_lost(&self) -> bool {
+        self.state().lost
     }
 
     /// Gives a new message its number, and keeps it until it is acknowledged if it asks for that.
@@ -288,7 +314,7 @@ impl Intake<'_, '_> {
         }
         self.state.received.note(message.msg_id, message.seq_no);
         self.greet(message.msg_id);
-        self.act(message.msg_id, body);
+        self.act(message.msg_id, message.seq_no, body);
     }
 
     fn greet(&mut self, first_msg_id: MsgId) {
@@ -306,10 +332,11 @@ impl Intake<'_, '_> {
         self.send(IdKind::Notice, Content::Related, &body);
     }
 
-    fn act(&mut self, msg_id: MsgId, body: Body<'_>) {
+    fn act(&mut self, msg_id: MsgId, seq_no: i32, body: Body<'_>) {
         match body {
             Body::Api(query) => self.events.push(Event::Call {
                 msg_id,
+                seq_no,
                 query: query.to_vec(),
             }),
             Body::MsgsAck(ids) => {
@@ -452,6 +479,15 @@ impl Sessions {
         }
         let session = sessions.entry((dc, key, id));
         Arc::clone(session.or_insert_with(|| Arc::new(Session::new(id))))
+    }
+
+    /// Forgets a session with all that was to be sent in it, and begins it anew.
+    pub(super) fn lose(&self, dc: DcId, key: KeyId, id: i64) -> Arc<Session> {
+        let removed = self.lock().remove(&(dc, key, id));
+        if let Some(session) = removed {
+            session.state().lost = true;
+        }
+        self.get(dc, key, id)
     }
 
     /// Forgets a session; whether there was one.

@@ -2,7 +2,7 @@
 //! cannot say of itself, such as that no byte was fetched twice.
 //!
 //! A piece counts once its last byte was given to the socket, each time it is; an answer that was
-//! lost or withheld on demand does not.
+//! lost, broken off or forged on demand does not.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard};

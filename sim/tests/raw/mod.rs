@@ -71,6 +71,10 @@ pub struct Client {
     pub inbox: VecDeque<Received>,
     /// What asks to be acknowledged.
     pub seen: Vec<MsgId>,
+    /// How much padding the last packet had.
+    pub padding: usize,
+    /// How many containers came.
+    pub containers: usize,
 }
 
 impl Client {
@@ -92,6 +96,8 @@ impl Client {
             bytes: Vec::new(),
             inbox: VecDeque::new(),
             seen: Vec::new(),
+            padding: 0,
+            containers: 0,
         }
     }
 
@@ -211,6 +217,7 @@ impl Client {
         let packet = &mut self.bytes[payload];
         let envelope = Envelope::new(&self.key, Side::Server).of_session(self.session_id);
         let opened = envelope.open(packet).expect("a packet for this session");
+        self.padding = packet.len() - opened.body.end;
         let outer = Received {
             msg_id: opened.header.msg_id,
             seq_no: opened.header.seq_no,
@@ -218,6 +225,7 @@ impl Client {
         };
         match Body::parse(&outer.body).expect("a body") {
             Body::Container(messages) => {
+                self.containers += 1;
                 assert_eq!(outer.seq_no & 1, 0, "containers ask for no acknowledgement");
                 let inner = messages.iter().map(|message| Received {
                     msg_id: message.msg_id,
@@ -260,6 +268,15 @@ impl Client {
                 _ => {}
             }
         }
+    }
+
+    /// So many bytes as they come, past all framing.
+    pub async fn raw(&mut self, len: usize) -> Vec<u8> {
+        assert!(self.bytes.is_empty(), "half a frame was read already");
+        let mut bytes = vec![0; len];
+        let read = timeout(PATIENCE, self.stream.read_exact(&mut bytes)).await;
+        read.expect("bytes in time").expect("bytes");
+        bytes
     }
 
     /// Reads until the answer to a call comes; what came before it is dropped.

@@ -114,6 +114,7 @@ pub(super) fn get_file(known: &Known<'_>, method: &tl::functions::upload::GetFil
         len: usize::try_from(len).expect("at most 1 MiB"),
         mtime: i32::try_from(file.date).unwrap_or(i32::MAX),
         file_type: file_type(),
+        flaw: None,
     }))
 }
 
