@@ -223,10 +223,9 @@ impl World {
     pub fn spoil_telegram(&self, skip: u32, times: Option<u32>, effect: faults::Effect) {
         self.sim.telegram().add_fault(faults::Fault {
             methods: vec!["upload.getFile".into()],
-            dcs: vec![],
             skip,
             times,
-            effect,
+            ..faults::Fault::of(effect)
         });
     }
 
@@ -240,10 +239,9 @@ impl World {
     ) {
         self.sim.oci().add_fault(oci::Fault {
             operations: vec![operation],
-            object_prefix: String::new(),
             skip,
             times,
-            effect,
+            ..oci::Fault::of(effect)
         });
     }
 
