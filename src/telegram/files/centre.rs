@@ -234,7 +234,7 @@ impl Dispatcher {
         self.connect();
         while let Some(number) = self.queue.front().copied() {
             let Some(link) = self.idlest(None) else {
-                return;
+                return self.hand_up_long_waits();
             };
             self.queue.pop_front();
             let buffer = self
@@ -406,7 +406,6 @@ impl Dispatcher {
                 }
                 info!(seconds = wait.as_secs(), "Telegram asks to wait");
                 self.put_back(number, buffer);
-                self.hand_up_long_waits(now);
             }
             Err(error) => {
                 if let Some(fetch) = self.fetches.remove(&number) {
@@ -428,8 +427,10 @@ impl Dispatcher {
     }
 
     /// If all connections rest, and for long, nobody shall wait for that.
-    fn hand_up_long_waits(&mut self, now: Instant) {
-        let rest = self.links.values().map(|link| link.rests_until).min();
+    fn hand_up_long_waits(&mut self) {
+        let now = Instant::now();
+        let open = self.links.values().filter(|link| link.orders.is_some());
+        let rest = open.map(|link| link.rests_until).min();
         if let Some(rest) = rest.filter(|rest| *rest > now + LONGEST_WAIT) {
             for number in std::mem::take(&mut self.queue) {
                 self.fail(number, Error::FloodWait(rest - now));
