@@ -9,7 +9,7 @@ mod compress;
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
-use std::thread::{self, JoinHandle};
+use std::thread;
 
 use axum::body::Bytes;
 
@@ -20,34 +20,28 @@ const LANES: usize = 8;
 /// Frames of one body that may wait; its writer then waits too.
 const FRAMES_WAITING: usize = 2;
 
-/// The thread that hashes. It ends when this is dropped.
+/// The thread that hashes. It ends when this and all bodies are dropped.
 #[derive(Debug)]
-pub(super) struct Md5Lanes {
-    shared: Arc<Shared>,
-    thread: Option<JoinHandle<()>>,
-}
+pub(super) struct Md5Lanes(Arc<Shared>);
 
 impl Md5Lanes {
     pub(super) fn start() -> std::io::Result<Self> {
         let shared = Arc::new(Shared::default());
-        let thread = thread::Builder::new().name("md5-lanes".to_owned()).spawn({
+        thread::Builder::new().name("md5-lanes".to_owned()).spawn({
             let shared = Arc::clone(&shared);
             move || shared.hash_until_stopped()
         })?;
-        Ok(Self {
-            shared,
-            thread: Some(thread),
-        })
+        Ok(Self(shared))
     }
 
     /// A body that is about to arrive.
     pub(super) fn body(&self) -> BodyMd5 {
-        let mut queues = self.shared.lock();
+        let mut queues = self.0.lock();
         let id = queues.next_id;
         queues.next_id += 1;
         queues.bodies.insert(id, Queue::default());
         BodyMd5 {
-            shared: Arc::clone(&self.shared),
+            shared: Arc::clone(&self.0),
             id,
         }
     }
@@ -55,12 +49,8 @@ impl Md5Lanes {
 
 impl Drop for Md5Lanes {
     fn drop(&mut self) {
-        self.shared.lock().stopping = true;
-        self.shared.work.notify_one();
-        if let Some(thread) = self.thread.take() {
-            // A panic there has been reported there.
-            let _ = thread.join();
-        }
+        self.0.lock().stopping = true;
+        self.0.work.notify_one();
     }
 }
 
@@ -98,13 +88,14 @@ impl BodyMd5 {
 impl Drop for BodyMd5 {
     fn drop(&mut self) {
         self.shared.lock().bodies.remove(&self.id);
+        self.shared.work.notify_one();
     }
 }
 
 #[derive(Debug, Default)]
 struct Shared {
     queues: Mutex<Queues>,
-    /// There are frames to hash, or it is time to stop.
+    /// There are frames to hash, or a body less.
     work: Condvar,
     /// Frames were taken, or were hashed.
     progress: Condvar,
@@ -120,6 +111,11 @@ struct Queues {
 }
 
 impl Queues {
+    /// Whether nobody will hand over anything any more.
+    fn is_over(&self) -> bool {
+        self.stopping && self.bodies.is_empty()
+    }
+
     fn body(&mut self, id: u64) -> &mut Queue {
         self.bodies.entry(id).or_default()
     }
@@ -184,11 +180,11 @@ impl Shared {
     fn hash_until_stopped(&self) {
         loop {
             let idle = |queues: &mut Queues| {
-                !queues.stopping && !queues.bodies.values().any(Queue::has_work)
+                !queues.is_over() && !queues.bodies.values().any(Queue::has_work)
             };
             let waited = self.work.wait_while(self.lock(), idle);
             let mut queues = waited.unwrap_or_else(PoisonError::into_inner);
-            if queues.stopping {
+            if queues.is_over() {
                 return;
             }
             let mut batch = queues.take_batch();
