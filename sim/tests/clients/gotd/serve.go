@@ -69,8 +69,6 @@ type serving struct {
 type served struct {
 	// Sessions that called upload.getFile; there is one on each connection.
 	Sessions int `json:"sessions"`
-	// Pieces that were asked for, refused ones included.
-	Pieces int `json:"pieces"`
 }
 
 // referee is the server's memory.
@@ -81,7 +79,6 @@ type referee struct {
 	mutex    sync.Mutex
 	files    map[int64]*file
 	sessions map[int64]struct{}
-	pieces   int
 }
 
 // serve runs a server until stdin ends, agrees on a key with a client of its own, and says first
@@ -176,7 +173,7 @@ func (referee *referee) options() []tg.DCOption {
 func (referee *referee) served() served {
 	referee.mutex.Lock()
 	defer referee.mutex.Unlock()
-	return served{Sessions: len(referee.sessions), Pieces: referee.pieces}
+	return served{Sessions: len(referee.sessions)}
 }
 
 func (referee *referee) dispatcher() *tgtest.Dispatcher {
@@ -264,7 +261,6 @@ func (referee *referee) getFile(server *tgtest.Server, request *tgtest.Request) 
 func (referee *referee) admit(call *tg.UploadGetFileRequest, session int64) (*file, error) {
 	referee.mutex.Lock()
 	defer referee.mutex.Unlock()
-	referee.pieces++
 	referee.sessions[session] = struct{}{}
 	location, ok := call.Location.(*tg.InputDocumentFileLocation)
 	if !ok {
