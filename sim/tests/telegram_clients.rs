@@ -138,6 +138,7 @@ async fn downloads(client: Client, transport: &str, identity: Identity) {
         "channelId": CHANNEL,
         "messageId": message.id,
         "transport": transport,
+        "connections": 4,
     });
     let mut running = client.command(&folder);
     running.arg(task.to_string()).kill_on_drop(true);
