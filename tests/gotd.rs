@@ -48,7 +48,7 @@ const ABROAD: DcId = DcId(4);
 const ESTRANGED: DcId = DcId(1);
 
 /// How long the server may take for anything.
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_mins(1);
 
 /// Reads under way at once: enough to keep all connections busy.
 const READS: usize = 40;
