@@ -42,7 +42,7 @@ pub const CHUNK: u64 = 512 * 1024;
 pub const PART: u64 = 16 * MIB;
 
 /// How long anything may take that is waited for.
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_mins(1);
 
 /// Both stand-ins and an engine that is connected to them.
 pub struct World {

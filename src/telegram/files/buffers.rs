@@ -170,7 +170,7 @@ mod tests {
         drop(part);
         let again = budget.reserve().await;
         // So does a chunk that was copied, even if it lies elsewhere.
-        let elsewhere = again.holding(&[7; BUFFER_BYTES + 1]);
+        let elsewhere = again.holding(&vec![7; BUFFER_BYTES + 1]);
         assert_eq!(elsewhere.len(), BUFFER_BYTES + 1);
         assert!(budget.reserve().now_or_never().is_none());
         drop(elsewhere);

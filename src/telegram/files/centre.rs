@@ -36,7 +36,7 @@ const LONGEST_WAIT: Duration = Duration::from_secs(30);
 const PATIENCE: Duration = Duration::from_secs(45);
 
 /// How long one fetch may take on one connection, which is closed then.
-const FETCH_TIMEOUT: Duration = Duration::from_secs(60);
+const FETCH_TIMEOUT: Duration = Duration::from_mins(1);
 
 /// When a fetch is overdue: after so many times the usual, and not before this long.
 const OVERDUE_FACTOR: u32 = 3;

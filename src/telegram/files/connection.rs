@@ -43,7 +43,7 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 const SILENCE_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// How often a sign of life is asked for, and after how long the server gives us up.
-const PING_INTERVAL: Duration = Duration::from_secs(60);
+const PING_INTERVAL: Duration = Duration::from_mins(1);
 const PING_PATIENCE: Duration = Duration::from_secs(75);
 
 /// Frames up to this many bytes are opened where they first arrive.
@@ -138,7 +138,7 @@ struct Connection {
     /// A frame too large for the stage, and how much of it has come.
     large: Option<(Frame, usize)>,
     opener: Arc<Opener>,
-    opened_sender: mpsc::Sender<Opening>,
+    done: mpsc::Sender<Opening>,
     opened: mpsc::Receiver<Opening>,
     /// Packets at the opener.
     opening: usize,
@@ -199,7 +199,7 @@ pub async fn run(
 
 impl Connection {
     fn new(stream: TcpStream, endpoint: Endpoint, server: Server, opener: Arc<Opener>) -> Self {
-        let (opened_sender, opened) = mpsc::channel(DEPTH * 2);
+        let (done, finished) = mpsc::channel(DEPTH * 2);
         let now = Instant::now();
         Self {
             stream,
@@ -211,8 +211,8 @@ impl Connection {
             stage: Stage::new(),
             large: None,
             opener,
-            opened_sender,
-            opened,
+            done,
+            opened: finished,
             opening: 0,
             ready: Vec::new(),
             last_heard: now,
@@ -287,15 +287,12 @@ impl Connection {
             Err(error) => return Err(error.into()),
         };
         self.last_heard = Instant::now();
-        match &mut self.large {
-            Some((_, filled)) => {
-                *filled += read;
-                self.look_at_large()
-            }
-            None => {
-                self.stage.filled += read;
-                self.look_at_stage()
-            }
+        if let Some((_, filled)) = &mut self.large {
+            *filled += read;
+            self.look_at_large()
+        } else {
+            self.stage.filled += read;
+            self.look_at_stage()
         }
     }
 
@@ -313,7 +310,7 @@ impl Connection {
                     key: self.key.clone(),
                     session_id: self.client.session_id(),
                     arrived: self.clock.now(),
-                    done: self.opened_sender.clone(),
+                    done: self.done.clone(),
                 });
             }
             // Neither is ever large.
