@@ -1,7 +1,8 @@
 // Downloads one file with gotd's own parallel downloader and throws it away.
 //
-// The task comes as JSON in the first argument. Printed is what was moved, and in what time once
-// the client was connected: {"bytes": ..., "seconds": ...}.
+// The task comes as JSON in the first argument; it says where the file is, because this client is
+// too old to read the messages of today. Printed is what was moved, and in what time once the client
+// was connected: {"bytes": ..., "seconds": ...}.
 package main
 
 import (
@@ -31,9 +32,13 @@ type task struct {
 		HomeDC int      `json:"homeDc"`
 		DCs    []centre `json:"dcs"`
 	} `json:"session"`
-	ChannelID int64 `json:"channelId"`
-	MessageID int   `json:"messageId"`
-	Threads   int   `json:"threads"`
+	Size     int64 `json:"size"`
+	Location struct {
+		ID            int64  `json:"id"`
+		AccessHash    int64  `json:"accessHash"`
+		FileReference []byte `json:"fileReference"`
+	} `json:"location"`
+	Threads int `json:"threads"`
 }
 
 type centre struct {
@@ -70,10 +75,6 @@ func run(ctx context.Context, asked task) (moved result, err error) {
 		return result{}, err
 	}
 	err = client.Run(ctx, func(ctx context.Context) error {
-		document, err := find(ctx, client.API(), asked)
-		if err != nil {
-			return err
-		}
 		pool, err := client.Pool(int64(asked.Threads))
 		if err != nil {
 			return fmt.Errorf("no pool: %w", err)
@@ -83,15 +84,19 @@ func run(ctx context.Context, asked task) (moved result, err error) {
 		var discarded counter
 		_, err = downloader.NewDownloader().
 			WithPartSize(pieceSize).
-			Download(tg.NewClient(pool), document.AsInputDocumentFileLocation()).
+			Download(tg.NewClient(pool), &tg.InputDocumentFileLocation{
+				ID:            asked.Location.ID,
+				AccessHash:    asked.Location.AccessHash,
+				FileReference: asked.Location.FileReference,
+			}).
 			WithThreads(asked.Threads).
 			Parallel(ctx, &discarded)
 		if err != nil {
 			return fmt.Errorf("download: %w", err)
 		}
 		moved = result{Bytes: discarded.bytes.Load(), Seconds: time.Since(begin).Seconds()}
-		if moved.Bytes != document.Size {
-			return fmt.Errorf("%d bytes came of a file of %d", moved.Bytes, document.Size)
+		if moved.Bytes != asked.Size {
+			return fmt.Errorf("%d bytes came of a file of %d", moved.Bytes, asked.Size)
 		}
 		return nil
 	})
@@ -139,33 +144,6 @@ func (asked task) home() (centre, error) {
 		}
 	}
 	return centre{}, fmt.Errorf("the session has no key for its home, data centre %d", asked.Session.HomeDC)
-}
-
-func find(ctx context.Context, api *tg.Client, asked task) (*tg.Document, error) {
-	found, err := api.ChannelsGetMessages(ctx, &tg.ChannelsGetMessagesRequest{
-		Channel: &tg.InputChannel{ChannelID: asked.ChannelID},
-		ID:      []tg.InputMessageClass{&tg.InputMessageID{ID: asked.MessageID}},
-	})
-	if err != nil {
-		return nil, fmt.Errorf("message: %w", err)
-	}
-	messages, ok := found.AsModified()
-	if !ok || len(messages.GetMessages()) != 1 {
-		return nil, fmt.Errorf("message %d was not found", asked.MessageID)
-	}
-	message, ok := messages.GetMessages()[0].(*tg.Message)
-	if !ok {
-		return nil, fmt.Errorf("message %d is empty", asked.MessageID)
-	}
-	media, ok := message.Media.(*tg.MessageMediaDocument)
-	if !ok {
-		return nil, fmt.Errorf("message %d has no document", asked.MessageID)
-	}
-	document, ok := media.Document.AsNotEmpty()
-	if !ok {
-		return nil, fmt.Errorf("message %d has an empty document", asked.MessageID)
-	}
-	return document, nil
 }
 
 // counter counts what is written to it, and keeps nothing.
