@@ -32,8 +32,8 @@ class Run:
     first_seen: float | None = None
 
     def printed(self):
-        """The JSON document that the program printed."""
-        return json.loads(self.output)
+        """The JSON document that is the last line the program printed."""
+        return json.loads(self.output.splitlines()[-1])
 
 
 def run(command, environment, seen=None):

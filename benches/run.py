@@ -1,0 +1,76 @@
+"""Measures everything and writes it down. Called by dev/bench, which builds and installs first."""
+
+import argparse
+import datetime
+import json
+import sys
+from pathlib import Path
+
+import machine
+import report
+from budgets import judge
+from measure import say
+from parts import FULL, PARTS, QUICK, Bench
+from process import Failed
+
+# A load above this when it begins spoils the figures.
+QUIET_LOAD = 0.5
+
+
+def arguments():
+    parser = argparse.ArgumentParser(prog="dev/bench", description="Measures TeleStream")
+    parser.add_argument("--quick", action="store_true", help="small sizes, one run: does it work?")
+    parser.add_argument("--runs", type=int, help="how often each is measured (default: 3)")
+    parser.add_argument(
+        "--only", nargs="+", choices=PARTS, metavar="PART", help=f"some of: {', '.join(PARTS)}"
+    )
+    parser.add_argument("--output", type=Path, default=Path("target/bench/results.json"))
+    parser.add_argument("--compare", type=Path, metavar="OLD", help="earlier results to put beside")
+    parser.add_argument("--markdown", type=Path, metavar="PAGE", help="page to write the tables into")
+    parser.add_argument("--binaries", type=Path, default=Path("target/release"), help="what is measured")
+    parser.add_argument("--peers", type=Path, required=True, help="the folder that dev/peers printed")
+    return parser.parse_args()
+
+
+def main():
+    asked = arguments()
+    # Read before anything is measured: a wrong path shows at once.
+    old = json.loads(asked.compare.read_text()) if asked.compare else None
+    bench = Bench(
+        extent=QUICK if asked.quick else FULL,
+        runs=asked.runs or (1 if asked.quick else 3),
+        binaries=asked.binaries,
+        peers=asked.peers,
+    )
+    results = {
+        "taken": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+        "commit": machine.commit(),
+        "machine": machine.describe(),
+        "quick": asked.quick,
+        "runs": bench.runs,
+        "measurements": [],
+        "resumed": [],
+        "standIns": [],
+        "floor": [],
+    }
+    if results["machine"]["loadAverage"] > QUIET_LOAD:
+        say(f"this machine is busy (load {results['machine']['loadAverage']:.2f}): figures will be worse")
+    for name in asked.only or PARTS:
+        for key, found in PARTS[name](bench).items():
+            results[key] += found
+    results["budgets"] = judge(results)
+    asked.output.parent.mkdir(parents=True, exist_ok=True)
+    asked.output.write_text(json.dumps(results, indent=1) + "\n")
+    text = report.render(results)
+    print(text)
+    if old:
+        print(f"\n{report.compare(old, results)}")
+    if asked.markdown:
+        report.write_into(asked.markdown, text)
+    say(f"\nwritten to {asked.output}")
+
+
+try:
+    main()
+except Failed as error:
+    sys.exit(f"error: {error}")
