@@ -1,11 +1,13 @@
 # The one entry point. `make` lists what there is.
 
 .DEFAULT_GOAL := help
-.PHONY: help demo demo-down test lint audit unit image crds clients clean
+.PHONY: help demo demo-down test bench lint audit unit image crds clients clean
 
 # The demo's file: FILE=path of your own, or SIZE bytes of random content.
 FILE ?=
 SIZE ?= 300000000
+# Options of the benchmark: see dev/bench.
+BENCH ?=
 # local: a Kubernetes of the demo's own on this machine. current: the cluster of your kubeconfig.
 CLUSTER ?= local
 
@@ -20,6 +22,9 @@ demo-down: ## Remove everything the demo started
 
 test: ## Everything CI checks: lint, unit, conformance, API server, end to end on a real node
 	@dev/test
+
+bench: ## Measure the product and its peers side by side (half an hour; BENCH=--quick for a try)
+	@dev/bench $(BENCH)
 
 lint: ## rustfmt, clippy, cargo-deny, shellcheck, helm lint
 	@dev/lint

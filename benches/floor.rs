@@ -1,131 +1,118 @@
-//! What each byte of a file costs at least on its way through, besides what the benchmark of `mtproto`
-//! measures: reading it from a socket, encrypting it for TLS just as rustls does it, writing it to
-//! a socket. Processor-seconds per GiB.
+//! What each byte of a file costs at the edges of the process: reading it from a socket, sealing
+//! it for TLS, writing it to a socket. Processor seconds per GiB of the thread that does it, over
+//! the loopback interface. The rest of the floor is in `mtproto/benches/primitives.rs`.
 //!
 //! ```text
-//! cargo bench --bench floor                a table
-//! cargo bench --bench floor -- --json      JSON lines
+//! cargo bench -p telestream --bench floor                  a table
+//! cargo bench -p telestream --bench floor -- --json        JSON lines, for comparison
 //! ```
-//!
-//! Each figure is the median of several rounds. Of a socket only this end is counted, by the time that
-//! its thread was on a processor.
 
 use std::{
     fs,
-    hint::black_box,
-    io::{self, Read as _, Write as _},
+    io::{Read as _, Write as _},
     net::{TcpListener, TcpStream},
     thread,
+    time::Duration,
 };
 
-use rustls::{
-    ContentType, ProtocolVersion, SupportedCipherSuite,
-    crypto::{
-        aws_lc_rs::cipher_suite::TLS13_AES_256_GCM_SHA384,
-        cipher::{AeadKey, Iv, OutboundChunks, OutboundPlainMessage},
-    },
-};
+use aws_lc_rs::aead::{AES_256_GCM, Aad, LessSafeKey, NONCE_LEN, Nonce, UnboundKey};
 
 /// Bytes of a round.
 const ROUND: usize = 512 << 20;
-
 const ROUNDS: usize = 5;
 
-/// Bytes of a piece of a file: what is read and written at once.
-const PIECE: usize = 512 << 10;
+/// Bytes that are read at a time: a chunk, as the product's connections do.
+const CHUNK: usize = 512 << 10;
 
-/// Bytes of a TLS record, at most.
+/// Bytes of a TLS record. Records are written four at a time, as hyper and rustls do.
 const RECORD: usize = 16 << 10;
+const WRITE: usize = 4 * RECORD;
 
-#[expect(clippy::cast_precision_loss, reason = "far below 2^52 bytes")]
-const ROUNDS_PER_GIB: f64 = (1 << 30) as f64 / ROUND as f64;
+/// One measurement: the processor's time of a round.
+type Measure = fn() -> Duration;
 
-/// Processor time of this thread, in seconds.
-fn processor_seconds() -> io::Result<f64> {
-    let text = fs::read_to_string("/proc/thread-self/schedstat")?;
-    let nanoseconds = text.split_whitespace().next();
-    let nanoseconds = nanoseconds.and_then(|text| text.parse::<f64>().ok());
-    nanoseconds
-        .map(|nanoseconds| nanoseconds / 1e9)
-        .ok_or_else(|| io::Error::other("/proc/thread-self/schedstat has another form"))
-}
-
-/// What `work` costs this thread.
-fn cost(work: impl FnOnce() -> io::Result<()>) -> io::Result<f64> {
-    let before = processor_seconds()?;
-    work()?;
-    Ok(processor_seconds()? - before)
-}
-
-/// A round through a loopback connection: what reading and writing cost.
-fn through_socket() -> io::Result<[f64; 2]> {
-    let listener = TcpListener::bind("127.0.0.1:0")?;
-    let address = listener.local_addr()?;
-    let writer = thread::spawn(move || {
-        let mut stream = TcpStream::connect(address)?;
-        let piece = vec![0x5a; PIECE];
-        cost(|| (0..ROUND / PIECE).try_for_each(|_| stream.write_all(&piece)))
-    });
-    let (mut stream, _) = listener.accept()?;
-    let mut piece = vec![0; PIECE];
-    let reading = cost(|| {
-        while stream.read(&mut piece)? > 0 {}
-        Ok(())
-    })?;
-    let writing = writer.join().expect("the writer does not panic")?;
-    Ok([reading, writing])
-}
-
-/// A round of records, encrypted.
-fn encrypted() -> io::Result<f64> {
-    let SupportedCipherSuite::Tls13(suite) = TLS13_AES_256_GCM_SHA384 else {
-        unreachable!("it is a suite of TLS 1.3")
-    };
-    let (key, iv) = (AeadKey::from([7; 32]), Iv::new([9; 12]));
-    let mut encrypter = suite.aead_alg.encrypter(key, iv);
-    let piece = vec![0x5a; PIECE];
-    let records = (0..ROUND / PIECE).flat_map(|_| piece.chunks(RECORD));
-    cost(|| {
-        for (sequence, record) in (0..).zip(records) {
-            let plain = OutboundPlainMessage {
-                typ: ContentType::ApplicationData,
-                version: ProtocolVersion::TLSv1_3,
-                payload: OutboundChunks::Single(record),
-            };
-            let sealed = encrypter.encrypt(plain, sequence);
-            black_box(sealed.map_err(io::Error::other)?.encode());
-        }
-        Ok(())
-    })
-}
-
-/// Seconds per GiB.
-fn median(mut rounds: Vec<f64>) -> f64 {
-    rounds.sort_by(f64::total_cmp);
-    rounds[rounds.len() / 2] * ROUNDS_PER_GIB
-}
-
-fn main() -> io::Result<()> {
-    let sealed: io::Result<Vec<_>> = (0..ROUNDS).map(|_| encrypted()).collect();
-    let moved: io::Result<Vec<_>> = (0..ROUNDS).map(|_| through_socket()).collect();
-    let (read, written) = moved?.into_iter().map(<(f64, f64)>::from).unzip();
-    let figures = [
-        ("reading a socket", median(read)),
-        ("TLS 1.3 encryption, AES-256-GCM", median(sealed?)),
-        ("writing a socket", median(written)),
+fn main() {
+    let measures: [(&str, Measure); 3] = [
+        ("AES-256-GCM encryption", seal),
+        ("reading a socket", || transfer().0),
+        ("writing a socket", || transfer().1),
     ];
-    let json = std::env::args().any(|argument| argument == "--json");
-    for (name, seconds) in figures {
-        if json {
+    let is_json = std::env::args().any(|argument| argument == "--json");
+    if !is_json {
+        println!("Processor seconds per GiB\n");
+    }
+    for (name, measure) in measures {
+        let mut rounds: Vec<f64> = (0..ROUNDS).map(|_| per_gib(measure())).collect();
+        rounds.sort_by(f64::total_cmp);
+        let (fastest, median, slowest) = (rounds[0], rounds[ROUNDS / 2], rounds[ROUNDS - 1]);
+        if is_json {
             let line = serde_json::json!({
                 "benchmark": "floor",
                 "name": name,
-                "seconds_per_gib": seconds,
+                "lanes": 1,
+                "seconds_per_gib": median,
+                "fastest": fastest,
+                "slowest": slowest,
             });
             println!("{line}");
         } else {
-            println!("{name:<34}{seconds:>7.3}");
+            println!("{name:30}{median:>9.3}  ({fastest:.3} to {slowest:.3})");
         }
     }
-    Ok(())
+}
+
+fn per_gib(round: Duration) -> f64 {
+    #[expect(clippy::cast_precision_loss, reason = "far below 2^52 bytes")]
+    let gibibytes = ROUND as f64 / f64::from(1 << 30);
+    round.as_secs_f64() / gibibytes
+}
+
+/// How long this thread has been on a processor.
+fn processor_time() -> Duration {
+    let statistics = fs::read_to_string("/proc/thread-self/schedstat").expect("Linux tells it");
+    let nanoseconds = statistics.split(' ').next().expect("a first number");
+    Duration::from_nanos(nanoseconds.parse().expect("a number"))
+}
+
+fn timed(work: impl FnOnce()) -> Duration {
+    let begin = processor_time();
+    work();
+    processor_time().saturating_sub(begin)
+}
+
+fn seal() -> Duration {
+    let key = LessSafeKey::new(UnboundKey::new(&AES_256_GCM, &[7; 32]).expect("32 bytes"));
+    let mut record = vec![0x5a; RECORD];
+    timed(|| {
+        for number in 0..(ROUND / RECORD) as u64 {
+            let mut nonce = [0; NONCE_LEN];
+            nonce[..8].copy_from_slice(&number.to_le_bytes());
+            let nonce = Nonce::assume_unique_for_key(nonce);
+            key.seal_in_place_separate_tag(nonce, Aad::empty(), &mut record)
+                .expect("a record can be sealed");
+        }
+    })
+}
+
+/// The time of the reader and of the writer.
+fn transfer() -> (Duration, Duration) {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let address = listener.local_addr().expect("an address");
+    let writer = thread::spawn(move || {
+        let mut stream = TcpStream::connect(address).expect("a connection");
+        let bytes = vec![0x5a; WRITE];
+        timed(|| {
+            for _ in 0..ROUND / WRITE {
+                stream.write_all(&bytes).expect("it is read");
+            }
+        })
+    });
+    let (mut stream, _) = listener.accept().expect("a connection");
+    let mut chunk = vec![0; CHUNK];
+    let reading = timed(|| {
+        for _ in 0..ROUND / CHUNK {
+            stream.read_exact(&mut chunk).expect("it is written");
+        }
+    });
+    (reading, writer.join().expect("the writer ends"))
 }

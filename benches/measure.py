@@ -48,8 +48,8 @@ def take(case, stand_ins):
     if case.times_itself:
         printed = run.printed()
         seconds = printed["seconds"]
-        if printed["bytes"] != case.size:
-            raise Failed(f"{case.name}: {printed['bytes']} bytes were moved, not {case.size}")
+        if printed["size"] != case.size:
+            raise Failed(f"{case.name}: {printed['size']} bytes were moved, not {case.size}")
     taken = {
         "seconds": seconds,
         "cpuSeconds": run.cpu_seconds,

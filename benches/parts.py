@@ -17,12 +17,14 @@ from stand_ins import StandIns
 LATENCY_MILLISECONDS = 80
 CONNECTION_RATE = 6 * MIB
 
-GOTD_THREADS = 8
+GOTD_CONNECTIONS = (4, 8)
+# A file is gone on with only if its message is older than clocks may differ.
+RESUMED_AGE_SECONDS = 600
 
 # Names of cases that the budgets look up.
 PRODUCT = "telestream: whole pipeline, TLS"
 ORIGINAL = "original method: whole pipeline, TLS"
-GOTD = f"gotd, {GOTD_THREADS} threads: download alone"
+GOTD = "gotd, 8 threads"
 
 # When a transfer is killed: so much of the file has been received.
 KILLED_AT = (0.2, 0.5, 0.8)
@@ -83,7 +85,9 @@ class Bench:
     extent: Extent
     runs: int
     binaries: Path
-    peers: Path
+    # The folders that dev/clients made, and of the Node modules of benches/baseline.
+    clients: Path
+    modules: Path
 
     def stand_ins(self, tls=True):
         """Fresh stand-ins."""
@@ -180,7 +184,7 @@ def resumed(product, size, killed_at):
     """Kills a transfer when so much of it has been received, and lets the next one go on."""
     say(f"resume: SIGKILL at {killed_at:.0%}")
     stand_ins = product.stand_ins
-    message = stand_ins.publish(size)
+    message = stand_ins.publish_earlier(size, RESUMED_AGE_SECONDS)
     before = stand_ins.received()
     process = product.begin(message)
     while stand_ins.received() - before < size * killed_at:
@@ -196,7 +200,7 @@ def resumed(product, size, killed_at):
 
 def peers(bench):
     """The product beside the original's method, and beside others' download half alone."""
-    extent, folder = bench.extent, bench.peers
+    extent, clients = bench.extent, bench.clients
     with bench.stand_ins() as stand_ins:
         original_file = stand_ins.message(extent.original_size)
         gotd_file = stand_ins.message(extent.gotd_size)
@@ -206,19 +210,22 @@ def peers(bench):
             Case(
                 ORIGINAL,
                 extent.original_size,
-                lambda: programs.original(folder, stand_ins, original_file),
+                lambda: programs.original(bench.modules, stand_ins, original_file),
                 times_itself=True,
             ),
-            Case(
-                GOTD,
-                extent.gotd_size,
-                lambda: programs.gotd(folder, stand_ins, gotd_file, GOTD_THREADS),
-                times_itself=True,
+            *(
+                Case(
+                    f"{GOTD}, {count} connections: download alone",
+                    extent.gotd_size,
+                    lambda count=count: programs.gotd(clients, stand_ins, gotd_file, count),
+                    times_itself=True,
+                )
+                for count in GOTD_CONNECTIONS
             ),
             Case(
                 "Telethon with cryptg: download alone",
                 extent.telethon_size,
-                lambda: programs.telethon(folder, stand_ins, telethon_file),
+                lambda: programs.telethon(clients, stand_ins, telethon_file),
                 times_itself=True,
             ),
         ]
@@ -240,7 +247,7 @@ def rclone(bench):
             Case(
                 "rclone: upload alone, TLS",
                 size,
-                lambda: programs.rclone(bench.peers, stand_ins, file),
+                lambda: programs.rclone(bench.clients, stand_ins, file),
             ),
         ]
         return {"measurements": measure("rclone", cases, bench.runs, stand_ins)}

@@ -76,10 +76,10 @@ def trust(variable, stand_ins):
     return {variable: str(stand_ins.certificate)} if stand_ins.tls else {}
 
 
-def original(peers, stand_ins, message):
+def original(modules, stand_ins, message):
     """The original program's method: gramjs, and Oracle's SDK for Node."""
     task = task_of(stand_ins, message) | {
-        "modules": str(peers / "baseline"),
+        "modules": str(modules),
         "storage": stand_ins.storage,
         "object": "original",
     }
@@ -87,23 +87,22 @@ def original(peers, stand_ins, message):
     return run(command, trust("NODE_EXTRA_CA_CERTS", stand_ins))
 
 
-def gotd(peers, stand_ins, message, threads):
-    """gotd's parallel downloader, throwing away what it gets."""
-    task = task_of(stand_ins, message)
-    location = run_telethon(peers, "locate.py", task).printed()
-    task |= {"location": location, "size": message["size"], "threads": threads}
-    return run([peers / "gotd", json.dumps(task)], {})
+def gotd(clients, stand_ins, message, connections):
+    """gotd's parallel downloader with 8 threads, throwing away what it gets."""
+    task = task_of(stand_ins, message) | {
+        "mediaAddress": stand_ins.media_address,
+        "transport": "intermediate",
+        "connections": connections,
+        "discard": True,
+    }
+    return run([clients / "gotd", "download", json.dumps(task)], {})
 
 
-def telethon(peers, stand_ins, message):
+def telethon(clients, stand_ins, message):
     """Telethon's iter_download with its native cipher, throwing away what it gets."""
-    return run_telethon(peers, "download.py", task_of(stand_ins, message))
-
-
-def run_telethon(peers, script, task):
-    """One of the scripts that use Telethon."""
-    python = peers / "venv" / "bin" / "python"
-    return run([python, HERE / "telethon" / script, json.dumps(task)], {})
+    python = clients / "venv" / "bin" / "python"
+    task = json.dumps(task_of(stand_ins, message))
+    return run([python, HERE / "telethon_download.py", task], {})
 
 
 def task_of(stand_ins, message):
@@ -115,8 +114,9 @@ def task_of(stand_ins, message):
     }
 
 
-def rclone(peers, stand_ins, file):
-    """rclone, uploading a file with its backend for Object Storage, with that backend's defaults."""
+def rclone(clients, stand_ins, file):
+    """rclone, uploading a file with its backend for Object Storage: parts as large as ours, and as
+    many at a time."""
     storage = stand_ins.storage
     configuration = stand_ins.path / "rclone.conf"
     configuration.write_text(
@@ -134,5 +134,7 @@ def rclone(peers, stand_ins, file):
     target = f"sim:{storage['bucket']}/rclone"
     # --ignore-times: each run uploads, though the object is there already.
     options = ["--config", configuration, "--retries", "1", "--ignore-times"]
-    command = [peers / "venv" / "bin" / "rclone", *options, "copyto", file, target]
+    options += ["--oos-upload-cutoff", "16Mi", "--oos-chunk-size", "16Mi"]
+    options += ["--oos-upload-concurrency", "3"]
+    command = [clients / "venv" / "bin" / "rclone", *options, "copyto", file, target]
     return run(command, trust("SSL_CERT_FILE", stand_ins))

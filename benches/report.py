@@ -88,7 +88,7 @@ def summary(results):
         f"Taken {results['taken']} of {results['commit']}: {times}{extent}.\n"
         f"{machine['cores']} cores of {machine['cpu']} ({machine['architecture']}), "
         f"{machine['memoryBytes'] / (1 << 30):.0f} GiB, Linux {machine['kernel']}, "
-        f"load {machine['loadAverage']:.2f} when it began.\n"
+        f"{machine['busyBefore']:.0%} busy before it began.\n"
         f"{machine['rustc']}; {machine['go']}; Node {machine['node']}; Python {machine['python']}."
     )
 

@@ -13,8 +13,8 @@ from measure import say
 from parts import FULL, PARTS, QUICK, Bench
 from process import Failed
 
-# A load above this when it begins spoils the figures.
-QUIET_LOAD = 0.5
+# A machine that is busier than this before anything begins spoils the figures.
+QUIET = 0.1
 
 
 def arguments():
@@ -28,7 +28,8 @@ def arguments():
     parser.add_argument("--compare", type=Path, metavar="OLD", help="earlier results to put beside")
     parser.add_argument("--markdown", type=Path, metavar="PAGE", help="page to write the tables into")
     parser.add_argument("--binaries", type=Path, default=Path("target/release"), help="what is measured")
-    parser.add_argument("--peers", type=Path, required=True, help="the folder that dev/peers printed")
+    parser.add_argument("--clients", type=Path, required=True, help="the folder that dev/clients prints")
+    parser.add_argument("--modules", type=Path, required=True, help="where benches/baseline is installed")
     return parser.parse_args()
 
 
@@ -40,7 +41,8 @@ def main():
         extent=QUICK if asked.quick else FULL,
         runs=asked.runs or (1 if asked.quick else 3),
         binaries=asked.binaries,
-        peers=asked.peers,
+        clients=asked.clients,
+        modules=asked.modules,
     )
     results = {
         "taken": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
@@ -53,8 +55,8 @@ def main():
         "standIns": [],
         "floor": [],
     }
-    if results["machine"]["loadAverage"] > QUIET_LOAD:
-        say(f"this machine is busy (load {results['machine']['loadAverage']:.2f}): figures will be worse")
+    if results["machine"]["busyBefore"] > QUIET:
+        say(f"this machine is {results['machine']['busyBefore']:.0%} busy already: figures will be worse")
     for name in asked.only or PARTS:
         for key, found in PARTS[name](bench).items():
             results[key] += found

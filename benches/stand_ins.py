@@ -31,11 +31,15 @@ class StandIns:
                 text=True,
                 env={"RUST_LOG": "warn"},
             )
-        announced = self.process.stdout.readline()
-        if not announced:
+        line = self.process.stdout.readline()
+        if not line:
             raise Failed(f"{program} did not start:\n{(self.path / 'log').read_text()}")
-        self.admin_address = urlsplit(json.loads(announced)["admin"]).netloc
-        self.connection = http.client.HTTPConnection(self.admin_address, timeout=300)
+        announced = json.loads(line)
+        home = announced["telegram"]["homeDc"]
+        centres = announced["telegram"]["dcs"]
+        self.media_address = next(dc["mediaAddress"] for dc in centres if dc["id"] == home)
+        admin = urlsplit(announced["admin"]).netloc
+        self.connection = http.client.HTTPConnection(admin, timeout=300)
         self.storage = self.admin("GET", "/oci/config")
         self.messages = {}
         # Peers open several connections to the main door with one key, which Telegram punishes.
@@ -79,6 +83,14 @@ class StandIns:
             "/telegram/messages",
             {"chatId": CHAT, "kind": "document", "name": "film.mp4", "size": size, "seed": size},
         )
+
+    def publish_earlier(self, size, seconds):
+        """The same, as if it had been sent so long ago."""
+        self.admin("PUT", "/telegram/clock", {"offsetSeconds": -seconds})
+        try:
+            return self.publish(size)
+        finally:
+            self.admin("PUT", "/telegram/clock", {"offsetSeconds": 0})
 
     def message(self, size):
         """A message with a file of `size` bytes, the same one each time."""

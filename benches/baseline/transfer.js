@@ -2,7 +2,7 @@
 // of 1 MiB, and each is uploaded as a part before the next is asked for.
 //
 // The task comes as JSON in the first argument. Printed is what was moved, and in what time once
-// the client was connected: {"bytes": ..., "seconds": ...}.
+// the client was connected: {"size": ..., "seconds": ...}.
 //
 // gramjs ignores the session's port: it always connects to 80 or 443. Only its socket is told
 // otherwise; everything above it is untouched.
@@ -20,6 +20,7 @@ const { Region, SimpleAuthenticationDetailsProvider } = load("oci-common");
 const { ObjectStorageClient } = load("oci-objectstorage");
 
 const CHUNK = 1024 * 1024;
+const LINK_TTL_MS = 7 * 24 * 3600 * 1000;
 
 const home = task.session.dcs.find((dc) => dc.id === task.session.homeDc);
 const [host, port] = home.ipv4.split(":");
@@ -62,7 +63,7 @@ async function move(media, telegram, storage) {
     createMultipartUploadDetails: { object: object.objectName },
   });
   const partsToCommit = [];
-  let bytes = 0;
+  let size = 0;
   for await (const chunk of telegram.iterDownload({ file: media, requestSize: CHUNK })) {
     const partNum = partsToCommit.length + 1;
     const { eTag } = await storage.uploadPart({
@@ -73,14 +74,24 @@ async function move(media, telegram, storage) {
       contentLength: chunk.length,
     });
     partsToCommit.push({ partNum, etag: eTag });
-    bytes += chunk.length;
+    size += chunk.length;
   }
   await storage.commitMultipartUpload({
     ...object,
     uploadId,
     commitMultipartUploadDetails: { partsToCommit },
   });
-  return bytes;
+  await storage.createPreauthenticatedRequest({
+    namespaceName: object.namespaceName,
+    bucketName: object.bucketName,
+    createPreauthenticatedRequestDetails: {
+      name: object.objectName,
+      objectName: object.objectName,
+      accessType: "ObjectRead",
+      timeExpires: new Date(Date.now() + LINK_TTL_MS),
+    },
+  });
+  return size;
 }
 
 async function main() {
@@ -97,9 +108,9 @@ async function main() {
   const [message] = await telegram.getMessages(channel, { ids: [task.messageId] });
   const storage = storageClient(task.storage);
   const begin = process.hrtime.bigint();
-  const bytes = await move(message.media, telegram, storage);
+  const size = await move(message.media, telegram, storage);
   const seconds = Number(process.hrtime.bigint() - begin) / 1e9;
-  console.log(JSON.stringify({ bytes, seconds }));
+  console.log(JSON.stringify({ size, seconds }));
   await telegram.destroy();
   process.exit(0);
 }

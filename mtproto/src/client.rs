@@ -255,6 +255,8 @@ impl<T> Client<T> {
             .clock_offset
             .get_or_insert_with(|| offset_from(message.msg_id, arrived));
         if !is_refusal && check_time(message.msg_id, shifted(arrived, offset)).is_err() {
+            // One of the clocks may have been set: the next session finds out anew.
+            self.server.clock_offset = None;
             return Err(Violation::Time);
         }
         let mut taking = Taking {

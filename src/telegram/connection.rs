@@ -17,7 +17,7 @@ use mtproto::AuthKey;
 use tokio::{
     sync::{Mutex, OnceCell},
     task::JoinHandle,
-    time::timeout,
+    time::{Instant, timeout},
 };
 use tracing::warn;
 
@@ -28,6 +28,9 @@ use super::{
 
 /// A call that takes longer is given up, and its connection with it.
 const CALL_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// For how long a data centre that was made to know the identity is not told again.
+const AUTHORIZATION_SPAN: Duration = Duration::from_mins(1);
 
 /// Whom Telegram is used as, and how.
 #[derive(Clone, Debug)]
@@ -46,7 +49,18 @@ pub struct Telegram {
     pool: Mutex<Pool>,
     addresses: OnceCell<Vec<tl::types::DcOption>>,
     centres: Mutex<HashMap<i32, Arc<Centre>>>,
+    /// What came of making foreign data centres know the identity.
+    authorizations: Mutex<HashMap<i32, Authorization>>,
     opener: Arc<Opener>,
+}
+
+/// What came of making a data centre know the identity.
+#[derive(Clone, Copy, Debug)]
+enum Authorization {
+    /// It has known it since then.
+    Made(Instant),
+    /// Telegram does not want to be asked before then.
+    Forbidden(Instant),
 }
 
 /// How many connections a file may be read with.
@@ -99,6 +113,7 @@ impl Telegram {
             account,
             addresses: OnceCell::new(),
             centres: Mutex::default(),
+            authorizations: Mutex::default(),
             opener: Arc::new(Opener::start()),
         });
         telegram
@@ -124,7 +139,8 @@ impl Telegram {
         Ok(reply?)
     }
 
-    /// Makes a foreign data centre know the identity. Telegram limits how often this may be done.
+    /// Makes a foreign data centre know the identity. Telegram limits how often this may be done:
+    /// of many reads that want it at a time, the first one does it for all.
     ///
     /// # Errors
     /// [`Error::SessionRefused`] at home, where nobody else vouches for us; otherwise what keeps
@@ -135,6 +151,28 @@ impl Telegram {
                 name: "AUTH_KEY_UNREGISTERED".to_owned(),
             });
         }
+        let mut authorizations = self.authorizations.lock().await;
+        match authorizations.get(&data_centre) {
+            Some(Authorization::Made(at)) if at.elapsed() < AUTHORIZATION_SPAN => return Ok(()),
+            Some(Authorization::Forbidden(until)) if *until > Instant::now() => {
+                return Err(Error::FloodWait(*until - Instant::now()));
+            }
+            _ => {}
+        }
+        let carried = self.carry_authorization(data_centre).await;
+        let now = Instant::now();
+        let outcome = match &carried {
+            Ok(()) => Some(Authorization::Made(now)),
+            Err(Error::FloodWait(wait)) => Some(Authorization::Forbidden(now + *wait)),
+            Err(_) => None,
+        };
+        if let Some(outcome) = outcome {
+            authorizations.insert(data_centre, outcome);
+        }
+        carried
+    }
+
+    async fn carry_authorization(&self, data_centre: i32) -> Result<(), Error> {
         let export = tl::functions::auth::ExportAuthorization { dc_id: data_centre };
         let tl::enums::auth::ExportedAuthorization::Authorization(exported) =
             self.call_home(&export).await?;

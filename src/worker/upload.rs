@@ -102,14 +102,6 @@ impl<J: Journal> Upload<'_, J> {
                 self.multipart(layout, &history).await
             };
             match result {
-                Err(TransferError::Storage(error)) if may_be_stored(&error) => {
-                    // The reply was lost, or somebody was first: perhaps it was us.
-                    return match self.adopt().await? {
-                        Some(whole) => Ok(whole),
-                        None if error.is_ambiguous() => Err(error.into()),
-                        None => Err(TransferError::ObjectExists),
-                    };
-                }
                 Err(TransferError::Storage(error))
                     if is_aborted(&error) && tries < UPLOAD_TRIES && !layout.is_single() =>
                 {
@@ -145,6 +137,21 @@ impl<J: Journal> Upload<'_, J> {
             }))
     }
 
+    /// The object after a request that may have made it whole: its reply was lost, or somebody was
+    /// first, which may have been ourselves. None if it may be made again, which does no harm:
+    /// whichever request comes second is refused.
+    async fn settle(&self, error: oci::Error, tries: u32) -> Result<Option<Whole>, TransferError> {
+        if let Some(whole) = self.adopt().await? {
+            return Ok(Some(whole));
+        }
+        if !error.is_ambiguous() {
+            return Err(TransferError::ObjectExists);
+        }
+        let pause = pause(&error, tries).ok_or(error)?;
+        sleep(pause).await;
+        Ok(None)
+    }
+
     /// A file of at most one part: one request.
     async fn put(&self, layout: Layout) -> Result<Whole, TransferError> {
         let sink = ObjectSink {
@@ -152,12 +159,26 @@ impl<J: Journal> Upload<'_, J> {
             order: self.order,
             target: self.target,
         };
-        let stored = self.pump.run(&sink, layout.parts().collect()).await?;
-        let stored = stored.into_iter().next().ok_or(TransferError::Checksum)?;
-        Ok(Whole {
-            etag: Etag::new(stored.etag)?,
-            crc32c: stored.crc32c.map(Crc32c::new),
-        })
+        let mut tries = 1;
+        loop {
+            match self.pump.run(&sink, layout.parts().collect()).await {
+                Ok(stored) => {
+                    let stored = stored.into_iter().next().ok_or(TransferError::Checksum)?;
+                    return Ok(Whole {
+                        etag: Etag::new(stored.etag)?,
+                        crc32c: stored.crc32c.map(Crc32c::new),
+                    });
+                }
+                Err(TransferError::Storage(error)) if may_be_stored(&error) => {
+                    if let Some(whole) = self.settle(error, tries).await? {
+                        return Ok(whole);
+                    }
+                    self.pump.meter.begun_anew();
+                    tries += 1;
+                }
+                Err(error) => return Err(error),
+            }
+        }
     }
 
     /// A larger file: parts that are not there yet, then the commit.
@@ -237,6 +258,12 @@ impl<J: Journal> Upload<'_, J> {
                 {
                     warn!("a part was replaced meanwhile; committing what is listed");
                     parts = self.list(upload).await?;
+                    tries += 1;
+                }
+                Err(error) if may_be_stored(&error) => {
+                    if let Some(whole) = self.settle(error, tries).await? {
+                        return Ok(whole);
+                    }
                     tries += 1;
                 }
                 Err(error) => return Err(error.into()),

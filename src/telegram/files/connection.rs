@@ -341,7 +341,7 @@ impl Connection {
                     self.client
                         .receive(packet, &opened, arrived, &mut answered)?;
                     for (fetch, content) in contents(answered, packet) {
-                        let reply = copied(content, packet, &mut self.reserved);
+                        let reply = copied(content, packet, self.reserved.pop());
                         self.ready.push((fetch, reply));
                     }
                     self.stage.skip(consumed);
@@ -369,29 +369,30 @@ impl Connection {
                 .client
                 .receive(packet, &opened, arrived, &mut answered)?)
         });
-        let mut found = contents(answered, &frame[at.clone()]);
-        let given = match (&frame, found.pop()) {
-            (Frame::Reserved(_), Some((fetch, Ok(Content::Here(range))))) => Some((fetch, range)),
-            (_, last) => {
-                found.extend(last);
-                None
-            }
-        };
         let packet = &frame[at.clone()];
+        let mut found = contents(answered, packet);
+        // The last answer may have what the frame lies in; the others get a buffer each.
+        let last = found.pop();
         for (fetch, content) in found {
-            let reply = match content {
-                // There is only the frame's own buffer left for it.
-                Err(error) if self.reserved.is_empty() => Err((error, None)),
-                content => copied(content, packet, &mut self.reserved),
-            };
+            let reply = copied(content, packet, self.reserved.pop());
             self.ready.push((fetch, reply));
         }
-        match (frame, given) {
-            (Frame::Reserved(buffer), Some((fetch, range))) => {
-                let range = at.start + range.start..at.start + range.end;
-                self.ready.push((fetch, Ok(buffer.into_chunk(range))));
+        match (frame, last) {
+            (Frame::Reserved(buffer), Some((fetch, content))) => {
+                let reply = match content {
+                    Ok(Content::Here(range)) => {
+                        Ok(buffer.into_chunk(at.start + range.start..at.start + range.end))
+                    }
+                    Ok(Content::Unpacked(value, range)) => Ok(buffer.holding(&value[range])),
+                    Err(error) => Err((error, Some(buffer))),
+                };
+                self.ready.push((fetch, reply));
             }
-            (frame, _) => self.release(frame),
+            (Frame::Unforeseen(frame), Some((fetch, content))) => {
+                let reply = copied(content, &frame[at], self.reserved.pop());
+                self.ready.push((fetch, reply));
+            }
+            (frame, None) => self.release(frame),
         }
         taken
     }
@@ -494,9 +495,8 @@ fn contents(answered: Vec<Answered<u64>>, packet: &[u8]) -> Vec<(u64, Result<Con
         .collect()
 }
 
-/// A reply of its own, for which a reserved buffer is given.
-fn copied(content: Result<Content, Error>, packet: &[u8], reserved: &mut Vec<Buffer>) -> Reply {
-    let buffer = reserved.pop();
+/// A reply of its own, in a buffer of its own.
+fn copied(content: Result<Content, Error>, packet: &[u8], buffer: Option<Buffer>) -> Reply {
     match (content, buffer) {
         (Err(error), buffer) => Err((error, buffer)),
         (Ok(_), None) => Err((Error::UnexpectedReply("upload.getFile"), None)),

@@ -1,6 +1,8 @@
 //! The worker's engine between both stand-ins, in this process.
 
 use std::{
+    fs,
+    process::Stdio,
     sync::{Arc, Mutex},
     time::{Duration, Instant},
 };
@@ -8,8 +10,10 @@ use std::{
 use aws_lc_rs::digest::{Context, SHA256};
 use futures::StreamExt as _;
 use telestream::{
-    api::{self, names::Placement},
-    oci::{ApiKey, Credentials, Endpoint, Namespace, ObjectStorage, RetryPolicy, Settings},
+    api::{self, names},
+    oci::{
+        ApiKey, Credentials, Endpoint, Namespace, ObjectStorage, RetryPolicy, Settings, Timeouts,
+    },
     telegram::{Account, FileConnections, MessageRef, Telegram},
     transfer::Window,
     worker::{Delivery, Engine, History, Journal, Meter, Order, TransferError},
@@ -24,14 +28,18 @@ use telestream_sim::{
     },
 };
 use tempfile::TempDir;
-use tokio::time::sleep;
+use tokio::{process::Command, time::sleep};
 use tokio_util::sync::CancellationToken;
 
-const CHANNEL: i64 = -1_001_234_567_890;
+pub const CHANNEL: i64 = -1_001_234_567_890;
 
 /// Where the bot lives, and where another data centre is.
 pub const HOME: DcId = DcId(2);
 pub const ABROAD: DcId = DcId(4);
+
+pub const MIB: u64 = 1024 * 1024;
+pub const CHUNK: u64 = 512 * 1024;
+pub const PART: u64 = 16 * MIB;
 
 /// How long anything may take that is waited for.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -41,7 +49,27 @@ pub struct World {
     pub sim: Sim,
     pub engine: Engine,
     bucket: String,
-    _data: TempDir,
+    data: TempDir,
+}
+
+/// In what way a world differs from the usual one.
+pub struct Nature {
+    /// Which data centres know the bot.
+    pub signed_in: SignedIn,
+    /// How patient we are with Object Storage.
+    pub timeouts: Timeouts,
+    /// What Object Storage keeps.
+    pub keeping: oci::Keeping,
+}
+
+impl Default for Nature {
+    fn default() -> Self {
+        Self {
+            signed_in: SignedIn::All,
+            timeouts: Timeouts::default(),
+            keeping: oci::Keeping::Everything,
+        }
+    }
 }
 
 /// A file that stands in the channel.
@@ -72,15 +100,19 @@ impl Notes {
 
 impl World {
     pub async fn start() -> Self {
-        Self::with(SignedIn::All).await
+        Self::with(Nature::default()).await
     }
 
-    /// A world whose bot is known to some data centres only.
-    pub async fn with(signed_in: SignedIn) -> Self {
+    pub async fn with(nature: Nature) -> Self {
         let data = TempDir::new().unwrap();
-        let sim = Sim::start(Options::in_dir(data.path())).await.unwrap();
-        let session = sim.telegram().create_session(Identity::Bot, signed_in);
+        let mut options = Options::in_dir(data.path());
+        options.oci.keeping = nature.keeping;
+        let sim = Sim::start(options).await.unwrap();
+        let session = sim
+            .telegram()
+            .create_session(Identity::Bot, nature.signed_in);
         let session = serde_json::to_string(&session.unwrap()).unwrap();
+        fs::write(data.path().join("session.json"), &session).unwrap();
         let account = Account {
             session: session.parse().unwrap(),
             api_id: "1".parse().unwrap(),
@@ -89,18 +121,69 @@ impl World {
         let config = sim.oci().client_config();
         let engine = Engine {
             telegram: Telegram::connect(account).await.unwrap(),
-            storage: storage(&config),
+            storage: storage(&config, nature.timeouts),
             window: Window::default(),
         };
         Self {
             sim,
             engine,
             bucket: config.bucket,
-            _data: data,
+            data,
         }
     }
 
+    /// `telestream transfer` of that message, in a process of its own.
+    pub fn process(&self, sent: &Sent) -> Command {
+        let config = self.sim.oci().client_config();
+        let file = |name: &str| self.data.path().join(name);
+        fs::write(file("key.pem"), &config.private_key).unwrap();
+        let profile = format!(
+            "[DEFAULT]\nuser={}\nfingerprint={}\ntenancy={}\nregion={}\nkey_file={}\n",
+            config.user,
+            config.fingerprint,
+            config.tenancy,
+            config.region,
+            file("key.pem").display()
+        );
+        fs::write(file("oci-config"), profile).unwrap();
+        let mut command = Command::new(env!("CARGO_BIN_EXE_telestream"));
+        command
+            .env_clear()
+            .env("API_ID", "1")
+            .env("SESSION_FILE", file("session.json"))
+            .env("OCI_CONFIG_FILE", file("oci-config"))
+            .env("OCI_NAMESPACE", config.namespace)
+            .env("OCI_BUCKETNAME", config.bucket)
+            .env("OCI_ENDPOINT", config.endpoint)
+            .env("OBJECT_PREFIX", "test")
+            .args(["transfer", "--link-ttl", "1h"])
+            .arg(format!("--chat={CHANNEL}"))
+            .arg(format!("--message={}", sent.message_id))
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .kill_on_drop(true);
+        command
+    }
+
     pub async fn send(&self, size: u64, dc: DcId) -> Sent {
+        let look = Look {
+            name: Some("film.mkv".into()),
+            ..Look::default()
+        };
+        self.send_as(look, size, dc).await
+    }
+
+    /// A file that came an hour ago.
+    pub async fn send_before(&self, size: u64, dc: DcId) -> Sent {
+        let telegram = self.sim.telegram();
+        telegram.set_clock_offset(-3600);
+        let sent = self.send(size, dc).await;
+        telegram.set_clock_offset(0);
+        sent
+    }
+
+    pub async fn send_as(&self, look: Look, size: u64, dc: DcId) -> Sent {
         let draft = Draft {
             chat_id: ChatId(CHANNEL),
             members: None,
@@ -111,10 +194,7 @@ impl World {
                 dc,
                 origin: Origin::Seed(size),
                 size,
-                look: Look {
-                    name: Some("film.mkv".into()),
-                    ..Look::default()
-                },
+                look,
             },
         };
         let message = self.sim.telegram().publish(draft).await.unwrap();
@@ -138,7 +218,7 @@ impl World {
             },
             file_name: None,
             bucket: self.bucket.parse().unwrap(),
-            placement: Placement::Folder(format!("test/{}/", sent.message_id)),
+            placement: names::folder_of_message("test", CHANNEL, sent.message_id),
             storage_tier: None,
             link_ttl: Duration::from_hours(1),
             link_name: format!("{owner}-link"),
@@ -170,13 +250,8 @@ impl World {
     /// Asserts that the file has arrived: the same bytes behind the link, one object, one link,
     /// no upload left open. Returns how many bytes were fetched again.
     pub async fn assert_arrived(&self, sent: &Sent, delivery: &Delivery) -> u64 {
-        let mut digest = Context::new(&SHA256);
-        let reply = reqwest::get(&delivery.link.url).await.unwrap();
-        let mut body = reply.error_for_status().unwrap().bytes_stream();
-        while let Some(chunk) = body.next().await {
-            digest.update(&chunk.unwrap());
-        }
-        assert_eq!(digest.finish().as_ref(), sent.sha256, "other bytes");
+        let digest = download(&delivery.link.url).await;
+        assert_eq!(digest, sent.sha256, "other bytes");
         assert_eq!(delivery.object.size.cast_unsigned(), sent.size);
         assert_eq!(self.left_by(sent), (1, 1, 0), "objects, links, uploads");
         let objects = self.sim.oci().objects();
@@ -190,7 +265,7 @@ impl World {
 
     /// Objects, links and open uploads of a file.
     pub fn left_by(&self, sent: &Sent) -> (usize, usize, usize) {
-        let ours = format!("test/{}/", sent.message_id);
+        let ours = folder(sent);
         let oci = self.sim.oci();
         let is_ours = |name: &str| name.starts_with(&ours);
         let objects = oci.objects();
@@ -210,7 +285,7 @@ impl World {
 
     /// Bytes that are stored in parts of a file's upload.
     pub fn stored(&self, sent: &Sent) -> u64 {
-        let ours = format!("test/{}/", sent.message_id);
+        let ours = folder(sent);
         let uploads = self.sim.oci().uploads();
         let parts = uploads
             .iter()
@@ -252,7 +327,25 @@ impl World {
     }
 }
 
-fn storage(config: &oci::ClientConfig) -> ObjectStorage {
+/// What the names of a file's objects begin with.
+fn folder(sent: &Sent) -> String {
+    names::folder_of_message("test", CHANNEL, sent.message_id)
+        .prefix()
+        .to_owned()
+}
+
+/// SHA-256 of what is behind a link.
+pub async fn download(url: &str) -> [u8; 32] {
+    let mut digest = Context::new(&SHA256);
+    let reply = reqwest::get(url).await.unwrap();
+    let mut body = reply.error_for_status().unwrap().bytes_stream();
+    while let Some(chunk) = body.next().await {
+        digest.update(&chunk.unwrap());
+    }
+    digest.finish().as_ref().try_into().unwrap()
+}
+
+fn storage(config: &oci::ClientConfig, timeouts: Timeouts) -> ObjectStorage {
     let credentials = Credentials::from_api_key(&ApiKey {
         tenancy: config.tenancy.clone(),
         user: config.user.clone(),
@@ -269,6 +362,7 @@ fn storage(config: &oci::ClientConfig) -> ObjectStorage {
         base: Duration::from_millis(10),
         ..RetryPolicy::default()
     };
+    settings.timeouts = timeouts;
     ObjectStorage::new(settings).unwrap()
 }
 

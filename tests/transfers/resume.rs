@@ -1,0 +1,79 @@
+//! Attempts that end early, and those that follow.
+
+use telestream::{Class, worker::History};
+use tokio_util::sync::CancellationToken;
+
+use crate::world::{HOME, MIB, Notes, PART, World, until};
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stopped_transfer_keeps_its_parts_and_the_next_attempt_goes_on() {
+    let world = World::start().await;
+    let sent = world.send(200 * MIB, HOME).await;
+    world.set_telegram_rate(Some(20 * MIB));
+    let notes = Notes::default();
+    let stop = CancellationToken::new();
+    let (stopped, ()) = tokio::join!(world.attempt(&sent, History::None, &notes, &stop), async {
+        until("some parts are stored", || world.stored(&sent) >= 2 * PART).await;
+        stop.cancel();
+    });
+    let error = stopped.unwrap_err();
+    assert_eq!(error.class(), Class::Interrupted, "{error}");
+    let stored = world.stored(&sent);
+    assert!(stored >= 3 * PART, "parts under way have ended: {stored}");
+    world.set_telegram_rate(None);
+    let stop = CancellationToken::new();
+    let delivery = world
+        .attempt(&sent, notes.history(), &notes, &stop)
+        .await
+        .unwrap();
+    assert_eq!(world.assert_arrived(&sent, &delivery).await, 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_attempt_that_was_cut_off_costs_no_more_than_what_was_under_way() {
+    let world = World::start().await;
+    let sent = world.send(100 * MIB, HOME).await;
+    world.set_telegram_rate(Some(20 * MIB));
+    let notes = Notes::default();
+    for parts in 1..=3 {
+        let stop = CancellationToken::new();
+        let history = if parts == 1 {
+            History::None
+        } else {
+            notes.history()
+        };
+        tokio::select! {
+            ended = world.attempt(&sent, history, &notes, &stop) => panic!("ended early: {ended:?}"),
+            () = until("a part more is stored", || world.stored(&sent) >= parts * PART) => {}
+        }
+    }
+    world.set_telegram_rate(None);
+    let stop = CancellationToken::new();
+    let delivery = world
+        .attempt(&sent, notes.history(), &notes, &stop)
+        .await
+        .unwrap();
+    let again = world.assert_arrived(&sent, &delivery).await;
+    assert!(again <= 3 * 3 * PART, "{again} bytes again");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_attempt_after_the_end_finds_the_object_and_makes_its_link_anew() {
+    let world = World::start().await;
+    for size in [3 * MIB, 40 * MIB] {
+        let sent = world.send(size, HOME).await;
+        let notes = Notes::default();
+        let stop = CancellationToken::new();
+        let first = world
+            .attempt(&sent, History::None, &notes, &stop)
+            .await
+            .unwrap();
+        let second = world
+            .attempt(&sent, notes.history(), &notes, &stop)
+            .await
+            .unwrap();
+        assert_eq!(first.object, second.object);
+        assert_ne!(first.link.url, second.link.url);
+        assert_eq!(world.assert_arrived(&sent, &second).await, 0);
+    }
+}

@@ -1,0 +1,287 @@
+//! What Object Storage does wrong.
+
+use std::{sync::Arc, time::Duration};
+
+use telestream::{
+    Class,
+    oci::Timeouts,
+    worker::{History, Meter, TransferError},
+};
+use telestream_sim::oci::{Effect as OciEffect, Operation};
+use tokio_util::sync::CancellationToken;
+
+use crate::world::{HOME, MIB, Nature, Notes, PART, World, until};
+
+/// They are to come again in two seconds.
+fn throttle() -> OciEffect {
+    OciEffect::Throttle {
+        status: 429,
+        code: "TooManyRequests".into(),
+        seconds: 2,
+    }
+}
+
+fn refusal(status: u16, code: &str) -> OciEffect {
+    OciEffect::Refuse {
+        status,
+        code: code.into(),
+        message: String::new(),
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_object_storage_does_wrong_is_got_over() {
+    use Operation::{
+        CommitMultipartUpload as Commit, CreateMultipartUpload as Create,
+        CreatePreauthenticatedRequest as CreateLink, PutObject, UploadPart,
+    };
+    for (operation, size, times, effect) in [
+        (UploadPart, 40 * MIB, 4, refusal(503, "ServiceUnavailable")),
+        (UploadPart, 40 * MIB, 4, refusal(429, "TooManyRequests")),
+        (UploadPart, 40 * MIB, 4, refusal(500, "InternalServerError")),
+        (UploadPart, 40 * MIB, 2, OciEffect::LoseReply),
+        (UploadPart, 40 * MIB, 1, throttle()),
+        (
+            UploadPart,
+            40 * MIB,
+            2,
+            OciEffect::CutBody { bytes: 5_000_000 },
+        ),
+        (UploadPart, 40 * MIB, 2, OciEffect::StoreGarbled),
+        (UploadPart, 40 * MIB, 1, OciEffect::Misreport),
+        (PutObject, 3 * MIB, 1, OciEffect::StoreGarbled),
+        (
+            PutObject,
+            3 * MIB,
+            2,
+            OciEffect::CutBody { bytes: 1_000_000 },
+        ),
+        (Create, 40 * MIB, 2, refusal(503, "ServiceUnavailable")),
+        (Commit, 40 * MIB, 2, refusal(409, "ConcurrentObjectUpdate")),
+        (Commit, 40 * MIB, 1, OciEffect::LoseReply),
+        (CreateLink, 40 * MIB, 2, OciEffect::LoseReply),
+        (CreateLink, 40 * MIB, 2, refusal(500, "InternalServerError")),
+        (PutObject, 3 * MIB, 2, refusal(503, "ServiceUnavailable")),
+        (PutObject, 3 * MIB, 1, OciEffect::LoseReply),
+    ] {
+        let world = World::start().await;
+        let sent = world.send(size, HOME).await;
+        world.spoil_oci(operation, 0, Some(times), effect.clone());
+        let delivery = world.transfer(&sent).await;
+        let delivery = delivery.unwrap_or_else(|error| panic!("{operation:?} {effect:?}: {error}"));
+        let again = world.assert_arrived(&sent, &delivery).await;
+        let sent_again = match operation {
+            UploadPart => u64::from(times) * PART,
+            PutObject => u64::from(times) * size,
+            _ => 0,
+        };
+        assert!(again <= sent_again, "{operation:?} {effect:?}: {again}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_upload_whose_beginning_was_lost_is_gone_on_with() {
+    let world = World::start().await;
+    let sent = world.send(40 * MIB, HOME).await;
+    world.spoil_oci(
+        Operation::CreateMultipartUpload,
+        0,
+        Some(1),
+        OciEffect::LoseReply,
+    );
+    let delivery = world.transfer(&sent).await.unwrap();
+    assert_eq!(world.assert_arrived(&sent, &delivery).await, 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_object_storage_refuses_for_good_is_a_reason() {
+    let world = World::start().await;
+    let sent = world.send(40 * MIB, HOME).await;
+    let mut order = world.order(&sent, History::None);
+    order.bucket = "nowhere".parse().unwrap();
+    let meter = Arc::new(Meter::start());
+    let stop = CancellationToken::new();
+    let failed = world
+        .engine
+        .run(&order, &Notes::default(), &meter, &stop)
+        .await;
+    let error = failed.unwrap_err();
+    assert_eq!(
+        (error.reason(), error.class()),
+        ("BucketNotFound", Class::Permanent)
+    );
+    // Somebody else's object is left alone.
+    let sent = world.send(3 * MIB, HOME).await;
+    let delivery = world.transfer(&sent).await.unwrap();
+    let mut order = world.order(&sent, History::None);
+    order.owner = "another".into();
+    let error = world
+        .engine
+        .run(&order, &Notes::default(), &meter, &stop)
+        .await
+        .unwrap_err();
+    assert!(matches!(error, TransferError::ObjectExists), "{error:?}");
+    world.assert_arrived(&sent, &delivery).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_slow_service_holds_the_source_back() {
+    let world = World::start().await;
+    let sent = world.send(100 * MIB, HOME).await;
+    world.sim.oci().set_connection_rate(Some(MIB));
+    let reading = async {
+        tokio::time::sleep(Duration::from_secs(3)).await;
+        world.sim.telegram().traffic().file(sent.file_id).bytes
+    };
+    let fetched = tokio::select! {
+        ended = world.transfer(&sent) => panic!("ended early: {ended:?}"),
+        fetched = reading => fetched,
+    };
+    // The window, and what the sockets to Object Storage hold.
+    assert!(
+        fetched <= 16 * MIB + 3 * 8 * MIB,
+        "{fetched} bytes were fetched"
+    );
+}
+
+/// Somebody who does not wait for long.
+fn impatient() -> Nature {
+    Nature {
+        timeouts: Timeouts {
+            stall: Duration::from_secs(2),
+            reply: Duration::from_secs(2),
+            ..Timeouts::default()
+        },
+        ..Nature::default()
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_part_that_lands_after_its_repetition_is_committed_as_it_is_listed() {
+    let world = World::with(impatient()).await;
+    let sent = world.send(40 * MIB, HOME).await;
+    let late = OciEffect::LandLate { millis: 4000 };
+    world.spoil_oci(Operation::UploadPart, 1, Some(1), late);
+    // The commit waits until the late part has landed.
+    let wait = OciEffect::Delay { millis: 1500 };
+    world.spoil_oci(Operation::CommitMultipartUpload, 0, Some(1), wait);
+    let delivery = world.transfer(&sent).await.unwrap();
+    assert_eq!(world.assert_arrived(&sent, &delivery).await, PART);
+    let commits = world
+        .sim
+        .oci()
+        .traffic()
+        .requests(Operation::CommitMultipartUpload);
+    assert_eq!(commits, 2, "the first named the tag that was replaced");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_body_that_nobody_reads_is_sent_again() {
+    let world = World::with(impatient()).await;
+    let sent = world.send(40 * MIB, HOME).await;
+    let stall = OciEffect::StallBody { bytes: 3_000_000 };
+    world.spoil_oci(Operation::UploadPart, 0, Some(2), stall);
+    let delivery = world.transfer(&sent).await.unwrap();
+    let again = world.assert_arrived(&sent, &delivery).await;
+    assert!(again <= 2 * PART, "{again} bytes again");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_upload_that_is_aborted_under_way_begins_anew() {
+    let world = World::start().await;
+    let sent = world.send(60 * MIB, HOME).await;
+    world.set_telegram_rate(Some(8 * MIB));
+    let (delivery, ()) = tokio::join!(world.transfer(&sent), async {
+        until("a part is stored", || world.stored(&sent) >= PART).await;
+        let oci = world.sim.oci();
+        assert!(oci.expire_upload(&oci.uploads()[0].upload_id));
+        world.set_telegram_rate(None);
+    });
+    let again = world.assert_arrived(&sent, &delivery.unwrap()).await;
+    assert!(again > 0 && again <= sent.size, "{again} bytes again");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_upload_that_is_aborted_between_attempts_begins_anew() {
+    let world = World::start().await;
+    let sent = world.send(60 * MIB, HOME).await;
+    let (notes, stop) = (Notes::default(), CancellationToken::new());
+    let gone = refusal(400, "InvalidParameter");
+    world.spoil_oci(Operation::CommitMultipartUpload, 0, Some(1), gone);
+    let failed = world.attempt(&sent, History::None, &notes, &stop).await;
+    assert_eq!(failed.unwrap_err().class(), Class::Permanent);
+    let oci = world.sim.oci();
+    assert!(oci.expire_upload(&oci.uploads()[0].upload_id));
+    let delivery = world.attempt(&sent, notes.history(), &notes, &stop).await;
+    let again = world.assert_arrived(&sent, &delivery.unwrap()).await;
+    assert_eq!(again, sent.size);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_key_that_is_disabled_under_way_is_a_reason_and_its_return_goes_on() {
+    let world = World::start().await;
+    let sent = world.send(60 * MIB, HOME).await;
+    let (notes, stop) = (Notes::default(), CancellationToken::new());
+    let config = world.sim.oci().client_config();
+    let key = format!("{}/{}/{}", config.tenancy, config.user, config.fingerprint);
+    world.set_telegram_rate(Some(8 * MIB));
+    let (failed, ()) = tokio::join!(world.attempt(&sent, History::None, &notes, &stop), async {
+        until("a part is stored", || world.stored(&sent) >= PART).await;
+        world.sim.oci().disable_keys(&[&key]);
+    });
+    let error = failed.unwrap_err();
+    assert_eq!(
+        (error.reason(), error.class()),
+        ("NotAuthenticated", Class::Permanent)
+    );
+    world.sim.oci().disable_keys(&[]);
+    world.set_telegram_rate(None);
+    let delivery = world.attempt(&sent, notes.history(), &notes, &stop).await;
+    let again = world.assert_arrived(&sent, &delivery.unwrap()).await;
+    assert!(again <= 3 * PART, "{again} bytes again");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn refusals_that_last_are_reasons() {
+    use Operation::{CreateMultipartUpload as Create, UploadPart};
+    for (operation, status, code, class) in [
+        (Create, 403, "ReadOnlyBucket", Class::Permanent),
+        (Create, 400, "QuotaExceeded", Class::Permanent),
+        (UploadPart, 400, "QuotaExceeded", Class::Permanent),
+        (UploadPart, 500, "InternalServerError", Class::Transient),
+    ] {
+        let world = World::start().await;
+        let sent = world.send(40 * MIB, HOME).await;
+        world.spoil_oci(operation, 0, None, refusal(status, code));
+        let error = world.transfer(&sent).await.unwrap_err();
+        assert_eq!(error.class(), class, "{error:?}");
+        assert!(error.to_string().contains(code), "{error}");
+        assert_eq!(world.left_by(&sent).0, 0);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_clock_that_differs_from_object_storages_is_a_reason() {
+    let world = World::start().await;
+    let sent = world.send(3 * MIB, HOME).await;
+    world.sim.oci().set_clock_offset(600);
+    let error = world.transfer(&sent).await.unwrap_err();
+    assert!(error.to_string().contains("clock"), "{error}");
+    assert_eq!(world.left_by(&sent), (0, 0, 0));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_link_that_is_gone_already_need_not_be_deleted() {
+    let world = World::start().await;
+    let sent = world.send(3 * MIB, HOME).await;
+    let lost = OciEffect::LoseReply;
+    world.spoil_oci(
+        Operation::CreatePreauthenticatedRequest,
+        0,
+        Some(1),
+        lost.clone(),
+    );
+    world.spoil_oci(Operation::DeletePreauthenticatedRequest, 0, Some(1), lost);
+    let delivery = world.transfer(&sent).await.unwrap();
+    world.assert_arrived(&sent, &delivery).await;
+}

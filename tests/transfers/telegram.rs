@@ -1,0 +1,314 @@
+//! What Telegram does, rightly or wrongly.
+
+use std::time::Duration;
+
+use telestream::Class;
+use telestream_sim::telegram::{
+    faults::{Companion, DoorConduct, Effect, Fault, Forgery},
+    ids::{ChatId, Door},
+    keys::SignedIn,
+};
+
+use tokio::time::sleep;
+
+use crate::world::{ABROAD, CHANNEL, CHUNK, HOME, MIB, Nature, World, until};
+
+fn rpc_error(code: i32, message: &str) -> Effect {
+    Effect::Error {
+        code,
+        message: message.into(),
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_telegram_does_wrong_is_got_over() {
+    for (what, times, effect) in [
+        ("a short flood wait", 3, rpc_error(420, "FLOOD_WAIT_1")),
+        ("a premium wait", 3, rpc_error(420, "FLOOD_PREMIUM_WAIT_1")),
+        ("a 500", 3, rpc_error(500, "RPC_CALL_FAIL")),
+        ("a timeout of theirs", 3, rpc_error(-503, "Timeout")),
+        (
+            "an expired reference",
+            1,
+            rpc_error(400, "FILE_REFERENCE_EXPIRED"),
+        ),
+        ("a migration", 1, rpc_error(303, "FILE_MIGRATE_4")),
+        ("lost answers", 3, Effect::Lose),
+        ("answers broken off", 3, Effect::Cut { bytes: 100_000 }),
+        ("silence in the middle", 2, Effect::Stall { bytes: 100_000 }),
+        ("silence from the start", 2, Effect::Stall { bytes: 0 }),
+        ("a short piece", 2, Effect::Short { bytes: 100 }),
+        ("a long piece", 2, Effect::Long { bytes: 100 }),
+        ("an empty piece", 1, Effect::Short { bytes: 524_288 }),
+        ("a late answer", 3, Effect::Delay { milliseconds: 2000 }),
+        ("closed connections", 3, Effect::Close),
+        ("a refusal for too much", 2, Effect::Refuse { code: -429 }),
+        (
+            "a key that is unknown for once",
+            1,
+            Effect::Refuse { code: -404 },
+        ),
+    ] {
+        let world = World::start().await;
+        let sent = world.send(40 * MIB + 1, HOME).await;
+        world.spoil_telegram(9, Some(times), effect);
+        let delivery = world.transfer(&sent).await;
+        let delivery = delivery.unwrap_or_else(|error| panic!("{what}: {error}"));
+        let again = world.assert_arrived(&sent, &delivery).await;
+        // What was under way on a connection that broke, and what was asked for twice.
+        assert!(again <= 16 * CHUNK, "{what}: {again} bytes again");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_long_wait_is_handed_up() {
+    let world = World::start().await;
+    let sent = world.send(40 * MIB, HOME).await;
+    world.spoil_telegram(9, None, rpc_error(420, "FLOOD_WAIT_1400"));
+    let error = world.transfer(&sent).await.unwrap_err();
+    let Class::After(wait) = error.class() else {
+        panic!("{error:?}")
+    };
+    assert!((1_300..=1_400).contains(&wait.as_secs()), "{wait:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_session_that_is_refused_is_told_apart() {
+    for (effect, name) in [
+        (
+            rpc_error(401, "AUTH_KEY_UNREGISTERED"),
+            "AUTH_KEY_UNREGISTERED",
+        ),
+        (rpc_error(406, "AUTH_KEY_DUPLICATED"), "AUTH_KEY_DUPLICATED"),
+        (Effect::Refuse { code: -404 }, "AUTH_KEY_UNKNOWN"),
+    ] {
+        let world = World::start().await;
+        let sent = world.send(MIB, HOME).await;
+        world.spoil_telegram(0, None, effect);
+        let error = world.transfer(&sent).await.unwrap_err();
+        assert_eq!(
+            (error.reason(), error.class()),
+            ("SessionRefused", Class::Permanent)
+        );
+        assert!(error.to_string().contains(name), "{error}");
+        assert_eq!(world.left_by(&sent), (0, 0, 0));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_session_goes_on_when_telegram_forgets_half_of_it() {
+    let world = World::start().await;
+    let sent = world.send(60 * MIB, HOME).await;
+    world.set_telegram_rate(Some(8 * MIB));
+    let (delivery, ()) = tokio::join!(world.transfer(&sent), async {
+        let telegram = world.sim.telegram();
+        until("something is stored", || world.stored(&sent) > 0).await;
+        telegram.rotate_salts();
+        telegram.expire_file_references();
+        telegram.forget_sessions();
+        world.set_telegram_rate(None);
+    });
+    world.assert_arrived(&sent, &delivery.unwrap()).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_clock_that_jumps_does_no_harm() {
+    for offset in [-3600, 3600] {
+        let world = World::start().await;
+        let sent = world.send(60 * MIB, HOME).await;
+        world.set_telegram_rate(Some(8 * MIB));
+        let (delivery, ()) = tokio::join!(world.transfer(&sent), async {
+            until("something is stored", || world.stored(&sent) > 0).await;
+            world.sim.telegram().set_clock_offset(offset);
+            world.set_telegram_rate(None);
+        });
+        let delivery = delivery.unwrap_or_else(|error| panic!("{offset}: {error}"));
+        world.assert_arrived(&sent, &delivery).await;
+    }
+}
+
+/// The manners that a server may have; none of them is anybody's business but the connection's.
+#[tokio::test(flavor = "multi_thread")]
+async fn how_telegram_puts_its_answers_makes_no_difference() {
+    use Companion::{Ack, DetailedInfo, NewSession, Pong, ResendRequest, StateRequest, Update};
+    let companions = vec![
+        Ack,
+        NewSession,
+        Update,
+        StateRequest,
+        ResendRequest,
+        DetailedInfo,
+        Pong,
+    ];
+    for effect in [
+        Effect::Pack,
+        Effect::Pad { bytes: 1024 },
+        Effect::Contain { with: vec![] },
+        Effect::Contain {
+            with: companions.clone(),
+        },
+        Effect::Precede { by: companions },
+        Effect::Twice,
+        Effect::Redeliver { milliseconds: 50 },
+        Effect::Withhold,
+        Effect::Hold { packets: 2 },
+        Effect::RotateSalts,
+        Effect::LoseSession,
+    ] {
+        let world = World::start().await;
+        let sent = world.send(20 * MIB + 1, HOME).await;
+        world.sim.telegram().add_fault(Fault {
+            methods: vec!["upload.getFile".into()],
+            every: 3,
+            ..Fault::of(effect.clone())
+        });
+        let delivery = world.transfer(&sent).await;
+        let delivery = delivery.unwrap_or_else(|error| panic!("{effect:?}: {error}"));
+        let again = world.assert_arrived(&sent, &delivery).await;
+        // What comes twice was sent twice, and a new session is asked again for what the old one
+        // had not answered; all else at most when a chunk was overdue.
+        let allowed = match effect {
+            Effect::Twice
+            | Effect::Redeliver { .. }
+            | Effect::LoseSession
+            | Effect::Contain { .. }
+            | Effect::Precede { .. } => sent.size,
+            _ => 4 * CHUNK,
+        };
+        assert!(again <= allowed, "{effect:?}: {again} bytes again");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn packets_that_cannot_be_believed_are_not() {
+    use Forgery::{
+        Blocks, ClientId, FutureId, GzipBomb, HugeFrame, KeyId, LongLength, LongPadding, MsgKey,
+        NegativeLength, NestedContainer, OldId, QuickAck, Session, ShortPadding, UnevenLength,
+    };
+    for forgery in [
+        KeyId,
+        MsgKey,
+        Blocks,
+        Session,
+        NegativeLength,
+        UnevenLength,
+        LongLength,
+        ShortPadding,
+        LongPadding,
+        ClientId,
+        OldId,
+        FutureId,
+        NestedContainer,
+        GzipBomb,
+        HugeFrame,
+        QuickAck,
+    ] {
+        let world = World::start().await;
+        let sent = world.send(20 * MIB, HOME).await;
+        world.spoil_telegram(7, Some(2), Effect::Forge(forgery));
+        let delivery = world.transfer(&sent).await;
+        let delivery = delivery.unwrap_or_else(|error| panic!("{forgery:?}: {error}"));
+        let again = world.assert_arrived(&sent, &delivery).await;
+        assert!(again <= 16 * CHUNK, "{forgery:?}: {again} bytes again");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn pieces_that_stay_wrong_end_the_attempt() {
+    for effect in [Effect::Short { bytes: 1 }, Effect::Long { bytes: 1 }] {
+        let world = World::start().await;
+        let sent = world.send(3 * MIB, HOME).await;
+        world.spoil_telegram(0, None, effect);
+        let error = world.transfer(&sent).await.unwrap_err();
+        assert_eq!(
+            (error.reason(), error.class()),
+            ("TelegramMisbehaved", Class::Transient)
+        );
+        assert_eq!(world.left_by(&sent), (0, 0, 0));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_file_on_a_cdn_is_a_reason() {
+    let world = World::start().await;
+    let sent = world.send(3 * MIB, HOME).await;
+    world.spoil_telegram(2, None, Effect::CdnRedirect);
+    let error = world.transfer(&sent).await.unwrap_err();
+    assert_eq!(
+        (error.reason(), error.class()),
+        ("CdnOnly", Class::Permanent)
+    );
+    assert_eq!(world.left_by(&sent), (0, 0, 0));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_message_that_is_deleted_under_way_is_a_reason() {
+    let world = World::start().await;
+    let sent = world.send(200 * MIB, HOME).await;
+    world.set_telegram_rate(Some(8 * MIB));
+    let (failed, ()) = tokio::join!(world.transfer(&sent), async {
+        until("something is stored", || world.stored(&sent) > 0).await;
+        let telegram = world.sim.telegram();
+        telegram.delete(ChatId(CHANNEL), sent.message_id).unwrap();
+        world.set_telegram_rate(None);
+    });
+    let error = failed.unwrap_err();
+    assert_eq!(
+        (error.reason(), error.class()),
+        ("MessageNotFound", Class::Permanent)
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_data_centre_that_cannot_be_reached_is_a_reason() {
+    for conduct in [DoorConduct::Close, DoorConduct::Ignore] {
+        let world = World::start().await;
+        let sent = world.send(MIB, HOME).await;
+        world.sim.telegram().set_door(HOME, Door::Media, conduct);
+        let error = world.transfer(&sent).await.unwrap_err();
+        assert_eq!(
+            (error.reason(), error.class()),
+            ("TelegramUnavailable", Class::Transient),
+            "{conduct:?}"
+        );
+        assert_eq!(world.left_by(&sent), (0, 0, 0));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_data_centre_that_comes_back_is_gone_on_with() {
+    let world = World::start().await;
+    let sent = world.send(40 * MIB, HOME).await;
+    let telegram = world.sim.telegram();
+    telegram.set_door(HOME, Door::Media, DoorConduct::Close);
+    let (delivery, ()) = tokio::join!(world.transfer(&sent), async {
+        sleep(Duration::from_secs(1)).await;
+        telegram.set_door(HOME, Door::Media, DoorConduct::Serve);
+    });
+    assert_eq!(world.assert_arrived(&sent, &delivery.unwrap()).await, 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn authorizations_are_carried_over_only_if_they_are_missing() {
+    let export = "auth.exportAuthorization";
+    let world = World::start().await;
+    let sent = world.send(MIB, ABROAD).await;
+    world.transfer(&sent).await.unwrap();
+    let traffic = world.sim.telegram().traffic();
+    assert_eq!(traffic.door(HOME, Door::Main).calls_of(export), 0);
+
+    let world = World::with(Nature {
+        signed_in: SignedIn::Home,
+        ..Nature::default()
+    })
+    .await;
+    let sent = world.send(MIB, ABROAD).await;
+    world.sim.telegram().add_fault(Fault {
+        methods: vec![export.into()],
+        ..Fault::of(rpc_error(420, "FLOOD_WAIT_1400"))
+    });
+    let error = world.transfer(&sent).await.unwrap_err();
+    assert!(matches!(error.class(), Class::After(_)), "{error:?}");
+    let traffic = world.sim.telegram().traffic();
+    assert_eq!(traffic.door(HOME, Door::Main).calls_of(export), 1);
+}
