@@ -10,6 +10,7 @@ import json
 from pathlib import Path
 
 from measure import MIB
+from parts import PRODUCT
 from process import Failed
 
 BEGIN = "<!-- figures: written by `make bench`, not by hand -->"
@@ -66,7 +67,7 @@ def render(results):
     if results["resumed"]:
         sections.append(resumed(results["resumed"]))
     if results["floor"]:
-        sections.append(floor(results["floor"]))
+        sections.append(floor(results))
     if results["standIns"]:
         rows = [[one["name"], *(show(one) for _, show in (RATE, COST))] for one in results["standIns"]]
         sections.append(section("The stand-ins by themselves", ["", RATE[0], COST[0]], rows))
@@ -113,10 +114,16 @@ def resumed(killed):
     return section("After SIGKILL", ["killed at", "fetched again, MiB"], rows)
 
 
-def floor(items):
-    """The primitives and their sum."""
-    rows = [[one["name"], f"{one['cpuSecondsPerGib']:.3f}"] for one in items]
-    rows.append(["sum", f"{sum(one['cpuSecondsPerGib'] for one in items):.3f}"])
+def floor(results):
+    """The primitives and their sum, and the product beside it."""
+    rows = [[one["name"], f"{one['cpuSecondsPerGib']:.3f}"] for one in results["floor"]]
+    least = sum(one["cpuSecondsPerGib"] for one in results["floor"])
+    rows.append(["sum", f"{least:.3f}"])
+    for one in results["measurements"]:
+        if (one["part"], one["name"]) == ("peers", PRODUCT):
+            cost = one["cpuSecondsPerGib"]
+            rows.append([one["name"], f"{cost:.3f}"])
+            rows.append(["as a multiple of the sum", f"{cost / least:.2f}"])
     return section("The floor", ["", "CPU-s/GiB"], rows)
 
 
