@@ -21,7 +21,7 @@ GOTD_CONNECTIONS = (4, 8)
 # A file is gone on with only if its message is older than clocks may differ.
 RESUMED_AGE_SECONDS = 600
 
-# Names of cases that the budgets look up.
+# Names of cases that are looked up.
 PRODUCT = "telestream: whole pipeline, TLS"
 ORIGINAL = "original method: whole pipeline, TLS"
 GOTD = "gotd, 8 threads"
@@ -187,12 +187,14 @@ def resumed(product, size, killed_at):
     message = stand_ins.publish_earlier(size, RESUMED_AGE_SECONDS)
     before = stand_ins.received()
     process = product.begin(message)
-    while stand_ins.received() - before < size * killed_at:
-        if process.poll() is not None:
-            raise Failed(f"a transfer ended with {process.returncode} before it could be killed")
-        time.sleep(POLL_SECONDS)
-    process.kill()
-    process.wait()
+    try:
+        while stand_ins.received() - before < size * killed_at:
+            if process.poll() is not None:
+                raise Failed(f"a transfer ended with {process.returncode} before it was killed")
+            time.sleep(POLL_SECONDS)
+    finally:
+        process.kill()
+        process.wait()
     product.go_on(message)
     again = stand_ins.fetched_again(message["fileId"])
     return {"killedAt": killed_at, "size": size, "bytesAgain": again}

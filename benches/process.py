@@ -2,6 +2,7 @@
 
 import json
 import os
+import signal
 import subprocess
 import sys
 import tempfile
@@ -51,18 +52,18 @@ def run(command, environment, seen=None):
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
+            start_new_session=True,
         )
-        seen_at = None
-        while seen and seen_at is None and launched.poll() is None:
-            if seen():
-                seen_at = time.monotonic()
-            else:
-                time.sleep(POLL_SECONDS)
         try:
+            seen_at = watch(launched, seen) if seen else None
             output, errors = launched.communicate(timeout=PATIENCE_SECONDS)
         except subprocess.TimeoutExpired:
-            launched.kill()
             raise Failed(f"{command[0]} did not end within {PATIENCE_SECONDS} s") from None
+        finally:
+            if launched.poll() is None:
+                # The program too: the launcher alone would leave it running.
+                os.killpg(launched.pid, signal.SIGKILL)
+                launched.wait()
         if launched.returncode:
             raise Failed(f"{command[0]} failed with {launched.returncode}:\n{errors}")
         began, ended, cpu, rss_kib = map(float, result.read().split())
@@ -74,3 +75,12 @@ def run(command, environment, seen=None):
         output=output,
         first_seen=None if seen_at is None else seen_at - began,
     )
+
+
+def watch(launched, seen):
+    """When `seen` says yes."""
+    while launched.poll() is None:
+        if seen():
+            return time.monotonic()
+        time.sleep(POLL_SECONDS)
+    raise Failed("a program ended before what it should do was seen")

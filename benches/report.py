@@ -1,8 +1,8 @@
 """Shows results, as Markdown that reads well in a terminal too.
 
-    report.py RESULTS                         everything
-    report.py RESULTS --compare OLD           two results side by side
-    report.py RESULTS --markdown PAGE         written into a page, between its markers
+report.py RESULTS                         everything
+report.py RESULTS --compare OLD           two results side by side
+report.py RESULTS --markdown PAGE         written into a page, between its markers
 """
 
 import argparse
@@ -30,7 +30,11 @@ LINK = ("link, s", lambda one: f"{one['seconds']:.3f}")
 TABLES = {
     "sizes": ("The whole pipeline, by size", "file", [SECONDS, RATE, COST, RSS, STAND_INS]),
     "connections": ("By connections to Telegram", "at most", [RATE, COST, RSS]),
-    "shaped": ("By connections, each slow and distant", "at most", [MOVED, RATE, CARRIED, COST, RSS]),
+    "shaped": (
+        "By connections, each slow and distant",
+        "at most",
+        [MOVED, RATE, CARRIED, COST, RSS],
+    ),
     "start": ("From the start of the process", "file", [FIRST_BYTE, LINK]),
     "peers": ("Beside others", "program", [MOVED, RATE, COST, RSS]),
     "rclone": ("Beside rclone, with the same bytes", "program", [MOVED, RATE, COST, RSS]),
@@ -69,7 +73,9 @@ def render(results):
     if results["floor"]:
         sections.append(floor(results))
     if results["standIns"]:
-        rows = [[one["name"], *(show(one) for _, show in (RATE, COST))] for one in results["standIns"]]
+        rows = [
+            [one["name"], *(show(one) for _, show in (RATE, COST))] for one in results["standIns"]
+        ]
         sections.append(section("The stand-ins by themselves", ["", RATE[0], COST[0]], rows))
     return "\n\n".join(sections)
 
@@ -139,7 +145,11 @@ def compare(old, new):
             rows.append([f"{one['part']}: {one['name']}", *columns, f"{change:+.0%}"])
     if not rows:
         raise Failed("the two results have no measurement in common")
-    head = ["", *(f"{age} {name}" for name, _ in (RATE, COST, RSS) for age in ("old", "new")), "throughput"]
+    head = [
+        "",
+        *(f"{age} {name}" for name, _ in (RATE, COST, RSS) for age in ("old", "new")),
+        "throughput",
+    ]
     title = f"{old['commit']} ({old['taken']}) and {new['commit']} ({new['taken']})"
     return section(title, head, rows)
 

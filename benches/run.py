@@ -26,10 +26,18 @@ def arguments():
     )
     parser.add_argument("--output", type=Path, default=Path("target/bench/results.json"))
     parser.add_argument("--compare", type=Path, metavar="OLD", help="earlier results to put beside")
-    parser.add_argument("--markdown", type=Path, metavar="PAGE", help="page to write the tables into")
-    parser.add_argument("--binaries", type=Path, default=Path("target/release"), help="what is measured")
-    parser.add_argument("--clients", type=Path, required=True, help="the folder that dev/clients prints")
-    parser.add_argument("--modules", type=Path, required=True, help="where benches/baseline is installed")
+    parser.add_argument(
+        "--markdown", type=Path, metavar="PAGE", help="page to write the tables into"
+    )
+    parser.add_argument(
+        "--binaries", type=Path, default=Path("target/release"), help="what is measured"
+    )
+    parser.add_argument(
+        "--clients", type=Path, required=True, help="the folder that dev/clients prints"
+    )
+    parser.add_argument(
+        "--modules", type=Path, required=True, help="where benches/baseline is installed"
+    )
     return parser.parse_args()
 
 
@@ -56,7 +64,9 @@ def main():
         "floor": [],
     }
     if results["machine"]["busyBefore"] > QUIET:
-        say(f"this machine is {results['machine']['busyBefore']:.0%} busy already: figures will be worse")
+        say(
+            f"this machine is {results['machine']['busyBefore']:.0%} busy already: figures will be worse"
+        )
     for name in asked.only or PARTS:
         for key, found in PARTS[name](bench).items():
             results[key] += found
@@ -74,5 +84,5 @@ def main():
 
 try:
     main()
-except Failed as error:
+except (Failed, OSError) as error:
     sys.exit(f"error: {error}")

@@ -64,7 +64,9 @@ class StandIns:
         response = self.connection.getresponse()
         text = response.read()
         if response.status >= 300:
-            raise Failed(f"the stand-ins answer {method} {path} with {response.status}: {text.decode()}")
+            raise Failed(
+                f"the stand-ins answer {method} {path} with {response.status}: {text.decode()}"
+            )
         return json.loads(text) if text else None
 
     @property
