@@ -1,23 +1,33 @@
 //! gotd's server, which nobody here wrote, understands our file connections, and they understand
-//! it: files come byte for byte, and its errors are told apart.
+//! it: files come byte for byte, and its errors are told apart. The stand-in for Telegram knows
+//! the messages; the doors for files of its foreign data centres lead to gotd's server.
 //!
-//! What it can judge is the envelope: keys, padding, lengths and the wrapping of calls. It takes
-//! any salt, sequence number, time and repetition; those are left to the stand-in for Telegram.
+//! What that can judge is the envelope: keys, padding, lengths and the wrapping of calls. It takes
+//! any salt, sequence number, time and repetition; those are left to the stand-in.
 
 use std::{
+    net::SocketAddrV4,
     path::{Path, PathBuf},
     process::Stdio,
     sync::Arc,
     time::Duration,
 };
 
-use base64::{Engine as _, engine::general_purpose::STANDARD as BASE64};
 use futures::{StreamExt as _, TryStreamExt as _, stream};
 use serde::{Deserialize, de::DeserializeOwned};
 use serde_json::{Value, json};
 use telestream::{
     Class,
-    telegram::{Account, CHUNK, Error, MediaFile, MessageRef, RemoteFile, Telegram},
+    telegram::{Account, CHUNK, Error, MessageRef, RemoteFile, Telegram},
+};
+use telestream_sim::{
+    Options, Sim,
+    telegram::{
+        faults::DoorConduct,
+        ids::{ChatId, DcId, Door, Identity},
+        keys::SignedIn,
+        store::{Draft, DraftBody, Look, MessageBody, Origin},
+    },
 };
 use tempfile::TempDir;
 use tokio::{
@@ -29,28 +39,38 @@ use tokio::{
 mod support;
 
 const CHANNEL: i64 = -1_001_234_567_890;
-const HOME: i32 = 2;
-const ABROAD: i32 = 4;
 const MIB: usize = 1024 * 1024;
 
+/// The data centre that gotd's server is: the session has the key that it knows.
+const ABROAD: DcId = DcId(4);
+
+/// Another one that it is, but the session has a key that it does not know.
+const ESTRANGED: DcId = DcId(1);
+
 /// How long the server may take for anything.
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_mins(1);
 
 /// Reads under way at once: enough to keep all connections busy.
 const READS: usize = 40;
 
+/// The stand-in, and gotd's server behind some of its doors.
+struct World {
+    sim: Sim,
+    gotd: Gotd,
+    _data: TempDir,
+}
+
 /// gotd's server. It ends with its stdin, so also when this is dropped.
-struct Server {
+struct Gotd {
     process: Child,
     lines: Lines<BufReader<ChildStdout>>,
     serving: Serving,
-    data: TempDir,
 }
 
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct Serving {
-    address: String,
+    address: SocketAddrV4,
     auth_key: String,
 }
 
@@ -61,60 +81,122 @@ struct Served {
     sessions: usize,
 }
 
-/// A file that it has, with the number of its message.
+/// A file in the channel, whose bytes gotd's server has.
 struct Stored {
-    id: i32,
     content: Vec<u8>,
-    data_centre: i32,
+    data_centre: DcId,
     packed: bool,
     refusal: Option<Value>,
 }
 
 impl Stored {
-    fn new(id: i32, content: Vec<u8>) -> Self {
+    fn new(content: Vec<u8>) -> Self {
         Self {
-            id,
             content,
-            data_centre: HOME,
+            data_centre: ABROAD,
             packed: false,
             refusal: None,
         }
     }
 
     /// Its first calls are refused.
-    fn refused(id: i32, times: u32, code: i32, message: &str) -> Self {
+    fn refused(times: u32, code: i32, message: &str) -> Self {
         Self {
             refusal: Some(json!({"code": code, "message": message, "times": times})),
-            ..Self::new(id, noise(MIB))
-        }
-    }
-
-    fn message(&self) -> MessageRef {
-        MessageRef {
-            chat_id: CHANNEL,
-            message_id: self.id,
+            ..Self::new(noise(MIB))
         }
     }
 }
 
-impl Server {
-    async fn start(files: &[Stored]) -> Self {
+impl World {
+    /// A world with these files, and the messages that hold them.
+    async fn with(files: &[Stored]) -> (Self, Vec<MessageRef>) {
         let data = TempDir::new().unwrap();
-        let describe = |file: &Stored| {
-            let path = data.path().join(file.id.to_string());
+        let sim = Sim::start(Options::in_dir(data.path())).await.unwrap();
+        let (mut served, mut messages) = (Vec::new(), Vec::new());
+        for file in files {
+            let (message_id, file_id) = publish(&sim, file).await;
+            let path = data.path().join(format!("{file_id}.served"));
             std::fs::write(&path, &file.content).unwrap();
-            json!({
-                "id": file.id,
+            served.push(json!({
+                "id": file_id,
                 "path": path,
-                "dc": file.data_centre,
                 "packed": file.packed,
                 "refusal": file.refusal,
-            })
+            }));
+            messages.push(MessageRef {
+                chat_id: CHANNEL,
+                message_id,
+            });
+        }
+        let gotd = Gotd::start(&json!({ "files": served })).await;
+        for dc in [ABROAD, ESTRANGED] {
+            let to = gotd.serving.address;
+            let conduct = DoorConduct::PassOn { to };
+            sim.telegram().set_door(dc, Door::Media, conduct);
+        }
+        let world = Self {
+            sim,
+            gotd,
+            _data: data,
         };
-        let files: Vec<_> = files.iter().map(describe).collect();
+        (world, messages)
+    }
+
+    async fn connect(&self, connections: usize) -> Arc<Telegram> {
+        let session = self
+            .sim
+            .telegram()
+            .create_session(Identity::Bot, SignedIn::All);
+        let mut session = session.unwrap();
+        let abroad = session.dcs.iter_mut().find(|dc| dc.id == ABROAD);
+        abroad
+            .unwrap()
+            .auth_key
+            .clone_from(&self.gotd.serving.auth_key);
+        let account = Account {
+            session: serde_json::to_string(&session).unwrap().parse().unwrap(),
+            api_id: "1".parse().unwrap(),
+            file_connections: connections.to_string().parse().unwrap(),
+        };
+        Telegram::connect(account).await.unwrap()
+    }
+
+    async fn end(self) -> Served {
+        let served = self.gotd.end().await;
+        self.sim.stop().await;
+        served
+    }
+}
+
+/// Makes a message that holds a file of that size. What the stand-in takes for its bytes is never
+/// read.
+async fn publish(sim: &Sim, file: &Stored) -> (i32, i64) {
+    let draft = Draft {
+        chat_id: ChatId(CHANNEL),
+        members: None,
+        chat_title: None,
+        text: String::new(),
+        grouped_id: None,
+        body: DraftBody::Media {
+            dc: file.data_centre,
+            origin: Origin::Seed(1),
+            size: u64::try_from(file.content.len()).unwrap(),
+            look: Look::default(),
+        },
+    };
+    let message = sim.telegram().publish(draft).await.unwrap();
+    let MessageBody::Media(media) = message.body else {
+        panic!("a file was published")
+    };
+    (message.id, media.file_id)
+}
+
+impl Gotd {
+    async fn start(task: &Value) -> Self {
         let mut process = Command::new(gotd())
             .arg("serve")
-            .arg(json!({ "files": files }).to_string())
+            .arg(task.to_string())
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .kill_on_drop(true)
@@ -125,38 +207,14 @@ impl Server {
             serving: said(&mut lines).await,
             process,
             lines,
-            data,
         }
     }
 
-    /// An account with the key that the server knows, and one for the other data centre that it
-    /// does not.
-    async fn connect(&self, connections: usize) -> Arc<Telegram> {
-        let data_centre =
-            |id, key: &str| json!({"id": id, "ipv4": self.serving.address, "authKey": key});
-        let session = json!({
-            "identity": "bot",
-            "homeDc": HOME,
-            "dcs": [
-                data_centre(HOME, &self.serving.auth_key),
-                data_centre(ABROAD, &BASE64.encode(noise(256))),
-            ],
-        });
-        let account = Account {
-            session: session.to_string().parse().unwrap(),
-            api_id: "1".parse().unwrap(),
-            file_connections: connections.to_string().parse().unwrap(),
-        };
-        Telegram::connect(account).await.unwrap()
-    }
-
-    /// Ends it.
     async fn end(mut self) -> Served {
         drop(self.process.stdin.take());
         let served = said(&mut self.lines).await;
         let status = timeout(PATIENCE, self.process.wait()).await.unwrap();
         assert!(status.unwrap().success());
-        self.data.close().unwrap();
         served
     }
 }
@@ -182,42 +240,39 @@ fn noise(len: usize) -> Vec<u8> {
 }
 
 /// Finds a file and reads all of it.
-async fn read(telegram: &Arc<Telegram>, file: &Stored) -> Result<Vec<u8>, Error> {
-    let media = telegram.locate(file.message()).await?;
-    read_located(telegram, file, media).await
-}
-
-async fn read_located(
-    telegram: &Arc<Telegram>,
-    file: &Stored,
-    media: MediaFile,
-) -> Result<Vec<u8>, Error> {
+async fn read(telegram: &Arc<Telegram>, message: MessageRef) -> Result<Vec<u8>, Error> {
+    let media = telegram.locate(message).await?;
     let size = media.size;
     let window = u64::from(CHUNK) * u64::try_from(READS).unwrap();
-    let remote = RemoteFile::open(Arc::clone(telegram), file.message(), media, window);
+    let remote = RemoteFile::open(Arc::clone(telegram), message, media, window);
     let chunks = stream::iter((0..size).step_by(CHUNK as usize));
-    let content = chunks
+    chunks
         .map(|offset| remote.read(offset))
         .buffered(READS)
         .try_fold(Vec::new(), |mut content, chunk| async move {
             content.extend_from_slice(&chunk);
             Ok(content)
-        });
-    content.await
+        })
+        .await
+}
+
+/// Reads files, each of which comes as it is.
+async fn assert_readable(telegram: &Arc<Telegram>, files: &[Stored], messages: &[MessageRef]) {
+    for (at, (file, message)) in files.iter().zip(messages).enumerate() {
+        let content = read(telegram, *message).await;
+        let content = content.unwrap_or_else(|error| panic!("file {at}: {error}"));
+        assert!(content == file.content, "file {at} has other bytes");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_file_comes_byte_for_byte_over_one_connection_and_over_eight() {
     for connections in [1, 2, 8] {
-        let file = Stored::new(1, noise(40 * MIB + 12_345));
-        let server = Server::start(std::slice::from_ref(&file)).await;
-        let telegram = server.connect(connections).await;
-        let content = read(&telegram, &file).await.unwrap();
-        assert!(
-            content == file.content,
-            "other bytes, {connections} connections"
-        );
-        assert_eq!(server.end().await.sessions, connections);
+        let files = [Stored::new(noise(40 * MIB + 12_345))];
+        let (world, messages) = World::with(&files).await;
+        let telegram = world.connect(connections).await;
+        assert_readable(&telegram, &files, &messages).await;
+        assert_eq!(world.end().await.sessions, connections);
     }
 }
 
@@ -225,102 +280,82 @@ async fn a_file_comes_byte_for_byte_over_one_connection_and_over_eight() {
 async fn answers_of_every_size_are_understood_packed_or_not() {
     let chunk = CHUNK as usize;
     let mut files = Vec::new();
-    for content in [
-        noise(1),
-        noise(253),
-        noise(254),
-        noise(4000),
-        noise(chunk - 1),
-        noise(chunk + 1),
-        vec![7; 2 * chunk],
-    ] {
-        for packed in [false, true] {
-            let id = i32::try_from(files.len()).unwrap() + 1;
+    for packed in [false, true] {
+        for content in [
+            noise(1),
+            noise(253),
+            noise(254),
+            noise(4000),
+            noise(chunk - 1),
+            noise(chunk + 1),
+            vec![7; 2 * chunk],
+        ] {
             files.push(Stored {
                 packed,
-                ..Stored::new(id, content.clone())
+                ..Stored::new(content)
             });
         }
     }
-    let server = Server::start(&files).await;
-    let telegram = server.connect(1).await;
-    for file in &files {
-        let content = read(&telegram, file).await.unwrap();
-        assert!(content == file.content, "file {} has other bytes", file.id);
-    }
-    server.end().await;
+    let (world, messages) = World::with(&files).await;
+    let telegram = world.connect(1).await;
+    assert_readable(&telegram, &files, &messages).await;
+    world.end().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_it_refuses_for_a_while_is_got_over() {
     let files = [
-        Stored::refused(1, 2, 420, "FLOOD_WAIT_1"),
-        Stored::refused(2, 2, 420, "FLOOD_PREMIUM_WAIT_1"),
-        Stored::refused(3, 2, 500, "RPC_CALL_FAIL"),
-        Stored::refused(4, 2, -503, "Timeout"),
+        Stored::refused(2, 420, "FLOOD_WAIT_1"),
+        Stored::refused(2, 420, "FLOOD_PREMIUM_WAIT_1"),
+        Stored::refused(2, 500, "RPC_CALL_FAIL"),
+        Stored::refused(2, -503, "Timeout"),
+        Stored::refused(2, 400, "FILE_REFERENCE_EXPIRED"),
     ];
-    let server = Server::start(&files).await;
-    let telegram = server.connect(2).await;
-    for file in &files {
-        let content = read(&telegram, file).await;
-        assert!(content.unwrap() == file.content, "{:?}", file.refusal);
-    }
-    server.end().await;
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn a_file_reference_that_expires_is_renewed() {
-    let file = Stored::new(1, noise(3 * MIB));
-    let server = Server::start(std::slice::from_ref(&file)).await;
-    let telegram = server.connect(2).await;
-    let media = telegram.locate(file.message()).await.unwrap();
-    // Only the reference that was issued last is good.
-    telegram.locate(file.message()).await.unwrap();
-    let content = read_located(&telegram, &file, media).await.unwrap();
-    assert!(content == file.content);
-    server.end().await;
+    let (world, messages) = World::with(&files).await;
+    let telegram = world.connect(2).await;
+    assert_readable(&telegram, &files, &messages).await;
+    world.end().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_it_refuses_for_good_is_told_apart() {
     let always = u32::MAX;
     let files = [
-        Stored::refused(1, always, 400, "LOCATION_INVALID"),
-        Stored::refused(2, always, 401, "AUTH_KEY_UNREGISTERED"),
-        Stored::refused(3, always, 406, "AUTH_KEY_DUPLICATED"),
+        Stored::refused(always, 400, "LOCATION_INVALID"),
+        Stored::refused(always, 401, "SESSION_REVOKED"),
+        Stored::refused(always, 406, "AUTH_KEY_DUPLICATED"),
+        // By the transport's -404.
         Stored {
-            data_centre: ABROAD,
-            ..Stored::new(4, noise(MIB))
+            data_centre: ESTRANGED,
+            ..Stored::new(noise(MIB))
         },
     ];
-    let server = Server::start(&files).await;
-    let telegram = server.connect(2).await;
+    let (world, messages) = World::with(&files).await;
+    let telegram = world.connect(2).await;
     let mut errors = Vec::new();
-    for file in &files {
-        errors.push(read(&telegram, file).await.unwrap_err());
+    for message in messages {
+        errors.push(read(&telegram, message).await.unwrap_err());
     }
     let is_refused =
         |error: &Error, why: &str| matches!(error, Error::SessionRefused { name } if name == why);
     assert!(matches!(&errors[0], Error::Rpc(error) if error.is("LOCATION_INVALID")));
-    assert!(is_refused(&errors[1], "AUTH_KEY_UNREGISTERED"));
+    assert!(is_refused(&errors[1], "SESSION_REVOKED"));
     assert!(is_refused(&errors[2], "AUTH_KEY_DUPLICATED"));
-    // By the transport's -404: the server does not know the other data centre's key.
     assert!(is_refused(&errors[3], "AUTH_KEY_UNKNOWN"));
     for error in errors {
         assert_eq!(error.class(), Class::Permanent, "{error:?}");
     }
-    server.end().await;
+    world.end().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_long_wait_is_handed_up() {
-    let file = Stored::refused(1, u32::MAX, 420, "FLOOD_WAIT_1400");
-    let server = Server::start(std::slice::from_ref(&file)).await;
-    let telegram = server.connect(2).await;
-    let error = read(&telegram, &file).await.unwrap_err();
+    let (world, messages) = World::with(&[Stored::refused(u32::MAX, 420, "FLOOD_WAIT_1400")]).await;
+    let telegram = world.connect(2).await;
+    let error = read(&telegram, messages[0]).await.unwrap_err();
     let Error::FloodWait(wait) = error else {
         panic!("{error:?}")
     };
     assert!((1_300..=1_400).contains(&wait.as_secs()), "{wait:?}");
-    server.end().await;
+    world.end().await;
 }

@@ -479,20 +479,24 @@ fn an_answer_that_was_not_sent_is_asked_for_again() {
 
 #[test]
 fn messages_from_another_time_are_refused_but_refusals_are_heard() {
-    let mut bench = Bench::new();
-    let call = bench.call("call");
-    bench
-        .say(&Body::Pong {
-            msg_id: MsgId(4),
-            ping_id: 1,
-        })
-        .unwrap();
+    let hello = Body::Pong {
+        msg_id: MsgId(4),
+        ping_id: 1,
+    };
     let early = MsgId((1_800_000_000 - 301) << 32 | 1);
     let late = MsgId((1_800_000_000 + 31) << 32 | 1);
     for id in [early, late] {
+        let mut bench = Bench::new();
+        bench.say(&hello).unwrap();
+        assert!(bench.client.server().clock_offset.is_some());
         let refused = bench.say_as(id, &Body::Api(b"update.."));
         assert!(matches!(refused, Err(Violation::Time)), "{refused:?}");
+        // The next session shall find out whether the server's clock was set.
+        assert_eq!(bench.client.server().clock_offset, None);
     }
+    let mut bench = Bench::new();
+    let call = bench.call("call");
+    bench.say(&hello).unwrap();
     let notice = Body::BadMsg {
         bad_msg_id: call.header.msg_id,
         bad_seq_no: 1,

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use serde::Deserialize;
 use telestream_sim::content::hex;
-use telestream_sim::telegram::ids::{ChatId, Identity};
+use telestream_sim::telegram::ids::{ChatId, Door, Identity};
 use telestream_sim::telegram::keys::SignedIn;
 use telestream_sim::telegram::store::{Draft, DraftBody, Look, MessageBody, Origin};
 use telestream_sim::{Options, Sim};
@@ -166,6 +166,10 @@ async fn downloads(client: Client, transport: &str, identity: Identity) {
         }),
     };
     assert_eq!(got, expected);
+    if matches!(client, Client::Gotd) {
+        let door = telegram.traffic().door(telegram.home(), Door::Media);
+        assert!(door.most_open > 2, "it has a pool: {door:?}");
+    }
     sim.stop().await;
 }
 

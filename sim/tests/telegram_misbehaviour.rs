@@ -514,7 +514,7 @@ async fn frames_are_too_large_or_quick_acknowledgements() {
 }
 
 #[tokio::test]
-async fn a_door_is_shut_or_deaf() {
+async fn a_door_is_shut_or_deaf_or_leads_elsewhere() {
     let (_dir, sim) = start().await;
     let session = session(&sim, SignedIn::All);
     let media = raw::media_address(&sim, DcId(2));
@@ -531,6 +531,12 @@ async fn a_door_is_shut_or_deaf() {
     let silence = Duration::from_millis(200);
     let end = timeout(silence, ignored.stream.read(&mut [0; 1])).await;
     assert!(end.is_err(), "{end:?}");
+
+    let to = raw::media_address(&sim, DcId(4));
+    set(DoorConduct::PassOn { to });
+    let key = raw::key(&session, DcId(4));
+    let mut passed = Client::connect(media, key, Transport::Intermediate).await;
+    passed.init().await;
 
     set(DoorConduct::Serve);
     Client::at_media(&sim, &session, 5).await;

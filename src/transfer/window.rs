@@ -55,6 +55,8 @@ impl FromStr for Window {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     #[test]
@@ -67,12 +69,14 @@ mod tests {
         }
     }
 
-    #[test]
-    fn all_parts_together_fit_in() {
-        for text in ["4", "5", "16", "1024"] {
-            let window: Window = text.parse().unwrap();
+    proptest! {
+        #[test]
+        fn all_parts_together_fit_in_and_use_most_of_it(mib in 4_u64..=1024) {
+            let window: Window = mib.to_string().parse().unwrap();
             let chunks = window.chunks_per_part() * Window::PARTS.get();
-            assert!(window.chunks_per_part() > 0 && chunks as u64 * CHUNK_BYTES <= window.bytes());
+            let used = chunks as u64 * CHUNK_BYTES;
+            prop_assert!(window.chunks_per_part() > 0 && used <= window.bytes());
+            prop_assert!(window.bytes() - used < Window::PARTS.get() as u64 * CHUNK_BYTES);
         }
     }
 }

@@ -600,25 +600,42 @@ fn combined_crc(layout: Layout, stored: &[StoredPart]) -> Option<u32> {
 #[cfg(test)]
 #[allow(clippy::cast_possible_truncation, reason = "patterns of bytes")]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
-    #[test]
-    fn the_checksum_of_the_whole_follows_from_the_parts() {
-        let layout = Layout::resume(1_200_000, 524_288).unwrap();
-        let bytes: Vec<u8> = (0..1_200_000_u32).map(|at| (at / 3) as u8).collect();
-        let crc = |bytes: &[u8]| crc_fast::checksum(CrcAlgorithm::Crc32Iscsi, bytes) as u32;
-        let parts: Vec<_> = layout
-            .parts()
-            .map(|part| {
-                let content = &bytes[part.offset as usize..(part.offset + part.len) as usize];
-                StoredPart {
-                    number: part.number,
-                    etag: String::new(),
-                    crc32c: Some(crc(content)),
-                }
-            })
-            .collect();
-        assert_eq!(combined_crc(layout, &parts), Some(crc(&bytes)));
-        assert_eq!(combined_crc(layout, &parts[1..]), None);
+    fn crc(bytes: &[u8]) -> u32 {
+        crc_fast::checksum(CrcAlgorithm::Crc32Iscsi, bytes) as u32
+    }
+
+    fn stored(layout: Layout, bytes: &[u8]) -> Vec<StoredPart> {
+        let stored = |part: Part| {
+            let content = &bytes[part.offset as usize..(part.offset + part.len) as usize];
+            StoredPart {
+                number: part.number,
+                etag: String::new(),
+                crc32c: Some(crc(content)),
+            }
+        };
+        layout.parts().map(stored).collect()
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(32))]
+        #[test]
+        fn the_checksum_of_the_whole_follows_from_the_parts(
+            size in 1..4_000_000_usize,
+            chunks in 1..5_u64,
+            missing: prop::sample::Index,
+        ) {
+            let bytes: Vec<u8> = (0..size).map(|at| (at / 3) as u8).collect();
+            let layout = Layout::resume(size as u64, chunks * 524_288).unwrap();
+            let mut parts = stored(layout, &bytes);
+            prop_assert_eq!(combined_crc(layout, &parts), Some(crc(&bytes)));
+            parts.reverse();
+            prop_assert_eq!(combined_crc(layout, &parts), Some(crc(&bytes)));
+            parts.remove(missing.index(parts.len()));
+            prop_assert_eq!(combined_crc(layout, &parts), None);
+        }
     }
 }

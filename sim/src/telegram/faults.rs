@@ -7,6 +7,7 @@
 //! latency. Nothing else knows of faults.
 
 use std::collections::HashMap;
+use std::net::SocketAddrV4;
 use std::num::NonZeroU64;
 use std::sync::{Mutex, MutexGuard};
 use std::time::Duration;
@@ -222,6 +223,11 @@ pub enum DoorConduct {
     Close,
     /// They stay open, and nothing is ever read or sent.
     Ignore,
+    /// They are passed on to another server.
+    PassOn {
+        /// Where it listens.
+        to: SocketAddrV4,
+    },
 }
 
 /// Whether a key may be used on several connections of a main door.

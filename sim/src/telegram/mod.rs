@@ -433,6 +433,7 @@ async fn serve(mut stream: TcpStream, place: Place) {
         DoorConduct::Serve => {}
         DoorConduct::Close => return,
         DoorConduct::Ignore => return ignore(&mut stream).await,
+        DoorConduct::PassOn { to } => return pass_on(&mut stream, to).await,
     }
     if let Err(ended) = connection::serve(stream, place).await {
         let source = std::error::Error::source(&ended).map(ToString::to_string);
@@ -444,4 +445,13 @@ async fn serve(mut stream: TcpStream, place: Place) {
 async fn ignore(stream: &mut TcpStream) {
     let gone = tokio::io::copy(stream, &mut tokio::io::sink()).await;
     tracing::debug!(?gone, "an ignored connection ended");
+}
+
+/// Lets a client talk to another server, until either ends the connection.
+async fn pass_on(stream: &mut TcpStream, to: SocketAddrV4) {
+    let passed = match TcpStream::connect(to).await {
+        Ok(mut other) => tokio::io::copy_bidirectional(stream, &mut other).await,
+        Err(error) => Err(error),
+    };
+    tracing::debug!(?passed, %to, "a connection that was passed on ended");
 }

@@ -95,6 +95,6 @@ fn a_body_given_up_leaves_no_place() {
     let body = lanes.body();
     body.update(Bytes::from_static(&[0; 100]));
     drop(body);
-    assert!(lanes.shared.lock().bodies.is_empty());
+    assert!(lanes.0.lock().bodies.is_empty());
     assert_eq!(hash_in_frames(&lanes, b"abc", 3), expected(b"abc"));
 }

@@ -9,6 +9,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"net"
 	"net/netip"
 	"sync/atomic"
 	"time"
@@ -128,7 +129,8 @@ func (task *downloadTask) home() (dataCentre, error) {
 	return dataCentre{}, errors.New("the session does not name its home")
 }
 
-// newClient makes a client that has a key already and knows one address.
+// newClient makes a client that has a key already and uses one address, wherever the servers are
+// that it is told of.
 func newClient(ctx context.Context, dc dataCentre, address netip.AddrPort, protocol transport.Protocol) (*telegram.Client, error) {
 	storage := &session.StorageMemory{}
 	loader := session.Loader{Storage: storage}
@@ -137,14 +139,13 @@ func newClient(ctx context.Context, dc dataCentre, address netip.AddrPort, proto
 	if err := loader.Save(ctx, &data); err != nil {
 		return nil, err
 	}
+	dial := func(ctx context.Context, network, _ string) (net.Conn, error) {
+		var dialer net.Dialer
+		return dialer.DialContext(ctx, network, address.String())
+	}
 	return telegram.NewClient(apiID, apiHash, telegram.Options{
-		DC: dc.ID,
-		DCList: dcs.List{Options: []tg.DCOption{{
-			ID:        dc.ID,
-			IPAddress: address.Addr().String(),
-			Port:      int(address.Port()),
-		}}},
-		Resolver:       dcs.Plain(dcs.PlainOptions{Protocol: protocol}),
+		DC:             dc.ID,
+		Resolver:       dcs.Plain(dcs.PlainOptions{Protocol: protocol, Dial: dial}),
 		SessionStorage: storage,
 		NoUpdates:      true,
 	}), nil

@@ -4,7 +4,6 @@ import (
 	"context"
 	"crypto/rand"
 	"crypto/rsa"
-	"encoding/binary"
 	"errors"
 	"fmt"
 	"io"
@@ -13,7 +12,6 @@ import (
 	"os"
 	"sync"
 
-	"github.com/gotd/td/bin"
 	"github.com/gotd/td/telegram"
 	"github.com/gotd/td/telegram/dcs"
 	"github.com/gotd/td/tg"
@@ -23,8 +21,7 @@ import (
 )
 
 const (
-	homeDC   = 2
-	otherDC  = 4
+	serverDC = 4
 	rsaBits  = 2048
 	msgsAck  = 0x62d6b459
 	pageSize = 4 << 10
@@ -36,20 +33,16 @@ type serveTask struct {
 	Files []*file `json:"files"`
 }
 
-// file is the document of a message, whose number is the file's.
+// file is a document.
 type file struct {
 	ID   int64  `json:"id"`
 	Path string `json:"path"`
-	DC   int    `json:"dc"`
 	// Packed files come in gzip_packed answers.
 	Packed bool `json:"packed"`
 	// Refusal is what pieces of the file are refused with, if they are.
 	Refusal *refusal `json:"refusal"`
 
 	content *os.File
-	size    int64
-	// The reference issued last is the only one that counts.
-	reference uint64
 }
 
 // refusal is an error in place of so many answers.
@@ -95,7 +88,7 @@ func serve(ctx context.Context, task serveTask) error {
 		sessions: map[int64]struct{}{},
 	}
 	for _, file := range task.Files {
-		if err := file.open(); err != nil {
+		if file.content, err = os.Open(file.Path); err != nil {
 			return err
 		}
 		referee.files[file.ID] = file
@@ -105,7 +98,7 @@ func serve(ctx context.Context, task serveTask) error {
 		return err
 	}
 	handler := tgtest.UnpackInvoke(referee.dispatcher())
-	server := tgtest.NewServer(tgtest.NewPrivateKey(private), handler, tgtest.ServerOptions{DC: homeDC})
+	server := tgtest.NewServer(tgtest.NewPrivateKey(private), handler, tgtest.ServerOptions{DC: serverDC})
 	ended := make(chan error, 2)
 	go func() { ended <- server.Serve(ctx, transport.Listen(listener)) }()
 	key, err := referee.agree(ctx, server.Key())
@@ -125,24 +118,11 @@ func serve(ctx context.Context, task serveTask) error {
 	return say(referee.served())
 }
 
-func (file *file) open() error {
-	content, err := os.Open(file.Path)
-	if err != nil {
-		return err
-	}
-	about, err := content.Stat()
-	if err != nil {
-		return err
-	}
-	file.content, file.size = content, about.Size()
-	return nil
-}
-
 // agree lets a client make a key with the server, and returns that key.
 func (referee *referee) agree(ctx context.Context, public telegram.PublicKey) ([]byte, error) {
 	client := telegram.NewClient(apiID, apiHash, telegram.Options{
-		DC:         homeDC,
-		DCList:     dcs.List{Options: referee.options()},
+		DC:         serverDC,
+		DCList:     dcs.List{Options: referee.config().DCOptions},
 		Resolver:   dcs.Plain(dcs.PlainOptions{}),
 		PublicKeys: []telegram.PublicKey{public},
 		NoUpdates:  true,
@@ -154,20 +134,16 @@ func (referee *referee) agree(ctx context.Context, public telegram.PublicKey) ([
 	return <-referee.agreed, nil
 }
 
-// options are the addresses of two data centres, each with a door for files: all the same.
-func (referee *referee) options() []tg.DCOption {
-	var options []tg.DCOption
-	for _, id := range []int{homeDC, otherDC} {
-		for _, mediaOnly := range []bool{false, true} {
-			options = append(options, tg.DCOption{
-				ID:        id,
-				MediaOnly: mediaOnly,
-				IPAddress: referee.address.IP.String(),
-				Port:      referee.address.Port,
-			})
-		}
+// config says where the server is.
+func (referee *referee) config() *tg.Config {
+	return &tg.Config{
+		ThisDC: serverDC,
+		DCOptions: []tg.DCOption{{
+			ID:        serverDC,
+			IPAddress: referee.address.IP.String(),
+			Port:      referee.address.Port,
+		}},
 	}
-	return options
 }
 
 func (referee *referee) served() served {
@@ -184,49 +160,19 @@ func (referee *referee) dispatcher() *tgtest.Dispatcher {
 	}
 	return tgtest.NewDispatcher().
 		HandleFunc(tg.HelpGetConfigRequestTypeID, referee.getConfig).
-		Result(tg.UpdatesGetStateRequestTypeID, &tg.UpdatesState{}).
-		HandleFunc(tg.ChannelsGetMessagesRequestTypeID, referee.getMessages).
 		HandleFunc(tg.UploadGetFileRequestTypeID, referee.getFile).
 		HandleFunc(msgsAck, func(*tgtest.Server, *tgtest.Request) error { return nil }).
 		Fallback(tgtest.HandlerFunc(unknown))
 }
 
-// getConfig answers help.getConfig, which is every client's first call; the very first is that of
-// the client that makes the key.
+// getConfig answers help.getConfig, which is the first call of the client that makes the key.
 func (referee *referee) getConfig(server *tgtest.Server, request *tgtest.Request) error {
 	key := request.Session.AuthKey.Value
 	select {
 	case referee.agreed <- key[:]:
 	default:
 	}
-	return server.SendResult(request, &tg.Config{ThisDC: homeDC, DCOptions: referee.options()})
-}
-
-// getMessages answers channels.getMessages with the documents of those numbers, each with a new
-// file reference.
-func (referee *referee) getMessages(server *tgtest.Server, request *tgtest.Request) error {
-	var call tg.ChannelsGetMessagesRequest
-	if err := call.Decode(request.Buf); err != nil {
-		return err
-	}
-	channel, ok := call.Channel.(*tg.InputChannel)
-	if !ok {
-		return tgerr.New(400, "CHANNEL_INVALID")
-	}
-	found := channelMessages{channelID: channel.ChannelID}
-	referee.mutex.Lock()
-	defer referee.mutex.Unlock()
-	for _, id := range call.ID {
-		number, ok := id.(*tg.InputMessageID)
-		if !ok {
-			return tgerr.New(400, "MESSAGE_ID_INVALID")
-		}
-		if file, ok := referee.files[int64(number.ID)]; ok {
-			file.reference++
-			found.documents = append(found.documents, file.document())
-		}
-	}
-	return server.SendResult(request, found)
+	return server.SendResult(request, referee.config())
 }
 
 // getFile answers upload.getFile. Answers overtake each other.
@@ -267,11 +213,8 @@ func (referee *referee) admit(call *tg.UploadGetFileRequest, session int64) (*fi
 		return nil, tgerr.New(400, "LOCATION_INVALID")
 	}
 	file, ok := referee.files[location.ID]
-	if !ok || location.AccessHash != file.accessHash() {
+	if !ok {
 		return nil, tgerr.New(400, "FILE_ID_INVALID")
-	}
-	if string(location.FileReference) != string(file.fileReference()) {
-		return nil, tgerr.New(400, "FILE_REFERENCE_EXPIRED")
 	}
 	limit := int64(call.Limit)
 	switch {
@@ -287,65 +230,4 @@ func (referee *referee) admit(call *tg.UploadGetFileRequest, session int64) (*fi
 		return nil, tgerr.New(refusal.Code, refusal.Message)
 	}
 	return file, nil
-}
-
-func (file *file) accessHash() int64 {
-	return -file.ID
-}
-
-func (file *file) fileReference() []byte {
-	return binary.LittleEndian.AppendUint64(nil, file.reference)
-}
-
-func (file *file) document() *tg.Document {
-	return &tg.Document{
-		ID:            file.ID,
-		AccessHash:    file.accessHash(),
-		FileReference: file.fileReference(),
-		MimeType:      "application/octet-stream",
-		Size:          file.size,
-		DCID:          file.DC,
-	}
-}
-
-// channelMessages is a messages.channelMessages of layer 230, where messages and their media have
-// other constructors than this library's.
-type channelMessages struct {
-	channelID int64
-	documents []*tg.Document
-}
-
-func (found channelMessages) Encode(buffer *bin.Buffer) error {
-	const (
-		message              = 0x7600b9d3
-		messageHasMedia      = 1 << 9
-		messageMediaDocument = 0x52d8ccd9
-		mediaHasDocument     = 1 << 0
-	)
-	buffer.PutID(tg.MessagesChannelMessagesTypeID)
-	buffer.PutInt(0) // flags
-	buffer.PutInt(1) // pts
-	buffer.PutInt(len(found.documents))
-	buffer.PutVectorHeader(len(found.documents))
-	for _, document := range found.documents {
-		buffer.PutID(message)
-		buffer.PutInt(messageHasMedia)
-		buffer.PutInt(0) // flags2
-		buffer.PutInt(int(document.ID))
-		peer := tg.PeerChannel{ChannelID: found.channelID}
-		if err := peer.Encode(buffer); err != nil {
-			return err
-		}
-		buffer.PutInt(0) // date
-		buffer.PutString("")
-		buffer.PutID(messageMediaDocument)
-		buffer.PutInt(mediaHasDocument)
-		if err := document.Encode(buffer); err != nil {
-			return err
-		}
-	}
-	buffer.PutVectorHeader(0) // topics
-	buffer.PutVectorHeader(0) // chats
-	buffer.PutVectorHeader(0) // users
-	return nil
 }
