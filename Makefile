@@ -23,7 +23,7 @@ demo-down: ## Remove everything the demo started
 test: ## Everything CI checks: lint, unit, conformance, API server, end to end on a real node
 	@dev/test
 
-bench: ## Measure the product and its peers side by side (half an hour; BENCH=--quick for a try)
+bench: ## Measure the product and its peers side by side (15 minutes; BENCH=--quick for a try)
 	@dev/bench $(BENCH)
 
 lint: ## rustfmt, clippy, cargo-deny, shellcheck, helm lint

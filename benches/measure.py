@@ -1,54 +1,86 @@
-"""Runs a command and tells what it cost."""
+"""Measures cases again and again by turns, so that what disturbs the machine disturbs them all."""
 
-import dataclasses
-import os
 import statistics
-import subprocess
 import sys
-import tempfile
-import time
+from collections.abc import Callable
+from dataclasses import dataclass
 
-GIB = 1 << 30
+from process import Failed, Run
+
 MIB = 1 << 20
+GIB = 1 << 30
 
 
-@dataclasses.dataclass
-class Run:
-    """What one run cost, its own children included."""
+@dataclass
+class Case:
+    """One thing that is measured."""
 
-    seconds: float
-    cpu_seconds: float
-    peak_rss: int
-
-
-def run(command, environment):
-    """Runs a command to its end; a failure ends the benchmark with what it said."""
-    command = [str(word) for word in command]
-    environment = {key: str(value) for key, value in environment.items()}
-    environment = {"PATH": os.environ["PATH"], "HOME": os.environ["HOME"], **environment}
-    with tempfile.TemporaryFile() as said:
-        begun = time.monotonic()
-        process = subprocess.Popen(
-            command, env=environment, stdin=subprocess.DEVNULL, stdout=said, stderr=said
-        )
-        _, status, usage = os.wait4(process.pid, 0)
-        seconds = time.monotonic() - begun
-        process.returncode = os.waitstatus_to_exitcode(status)
-        if process.returncode:
-            said.seek(0)
-            tail = said.read()[-3000:].decode(errors="replace")
-            sys.exit(f"{command[0]} ended with {process.returncode}:\n{tail}")
-    return Run(seconds, usage.ru_utime + usage.ru_stime, usage.ru_maxrss * 1024)
+    name: str
+    size: int
+    run: Callable[[], Run]
+    # The time is what the program says it took once it was connected, not its whole life.
+    times_itself: bool = False
+    # What the connections to Telegram carry at most, if they are slowed down.
+    carried: int | None = None
 
 
-def figures(runs, size):
-    """The medians of several runs that moved so many bytes each."""
-    median = statistics.median
-    return {
-        "bytes": size,
-        "seconds": median(run.seconds for run in runs),
-        "mibPerSecond": median(size / MIB / run.seconds for run in runs),
-        "cpuSecondsPerGib": median(run.cpu_seconds * GIB / size for run in runs),
-        "peakRssMib": max(run.peak_rss for run in runs) / MIB,
-        "runs": [dataclasses.asdict(run) for run in runs],
+def say(text):
+    """Progress, for people."""
+    print(text, file=sys.stderr, flush=True)
+
+
+def measure(part, cases, runs, stand_ins):
+    """The measurements of `cases`, as they stand in the results."""
+    taken = {case.name: [] for case in cases}
+    for number in range(1, runs + 1):
+        for case in cases:
+            say(f"{part}: {case.name} ({number} of {runs})")
+            taken[case.name].append(take(case, stand_ins))
+    return [summary(part, case, taken[case.name]) for case in cases]
+
+
+def take(case, stand_ins):
+    """One run of a case."""
+    before = stand_ins.cpu_seconds()
+    run = case.run()
+    stand_ins_cpu = stand_ins.cpu_seconds() - before
+    seconds = run.seconds
+    if case.times_itself:
+        printed = run.printed()
+        seconds = printed["seconds"]
+        if printed["size"] != case.size:
+            raise Failed(f"{case.name}: {printed['size']} bytes were moved, not {case.size}")
+    taken = {
+        "seconds": seconds,
+        "cpuSeconds": run.cpu_seconds,
+        "peakRss": run.peak_rss,
+        "standInsCpuSeconds": stand_ins_cpu,
     }
+    if run.first_seen is not None:
+        taken["firstByteSeconds"] = run.first_seen
+    return taken
+
+
+def summary(part, case, taken):
+    """A case with all its runs and their medians."""
+
+    def median(name):
+        return statistics.median(run[name] for run in taken)
+
+    measurement = {
+        "part": part,
+        "name": case.name,
+        "size": case.size,
+        "seconds": median("seconds"),
+        "mibPerSecond": case.size / MIB / median("seconds"),
+        "cpuSecondsPerGib": median("cpuSeconds") / (case.size / GIB),
+        "standInsCpuSecondsPerGib": median("standInsCpuSeconds") / (case.size / GIB),
+        # Memory is judged by its worst.
+        "peakRss": max(run["peakRss"] for run in taken),
+        "runs": taken,
+    }
+    if "firstByteSeconds" in taken[0]:
+        measurement["firstByteSeconds"] = median("firstByteSeconds")
+    if case.carried:
+        measurement["ofCarried"] = measurement["mibPerSecond"] * MIB / case.carried
+    return measurement

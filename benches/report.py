@@ -1,201 +1,185 @@
-"""Tables out of figures."""
+"""Shows results, as Markdown that reads well in a terminal too.
 
-MIB = 1 << 20
-BEGIN, END = "<!-- figures: begin -->", "<!-- figures: end -->"
+report.py RESULTS                         everything
+report.py RESULTS --compare OLD           two results side by side
+report.py RESULTS --markdown PAGE         written into a page, between its markers
+"""
 
-# What a GiB needs at least: each byte is received, hashed, decrypted, summed, encrypted and sent.
-FLOOR = [
-    "AES-IGE decryption, 8 at once",
-    "SHA-256, 1 at once",
-    "CRC32C, 1 at once",
-    "AES-256-GCM encryption, 1 at once",
-    "reading a socket, 1 at once",
-    "writing a socket, 1 at once",
-]
+import argparse
+import json
+from pathlib import Path
+
+from measure import MIB
+from parts import PRODUCT
+from process import Failed
+
+BEGIN = "<!-- figures: written by `make bench`, not by hand -->"
+END = "<!-- end of figures -->"
+
+RATE = ("MiB/s", lambda one: number(one["mibPerSecond"]))
+COST = ("CPU-s/GiB", lambda one: f"{one['cpuSecondsPerGib']:.2f}")
+RSS = ("peak RSS, MiB", lambda one: f"{one['peakRss'] / MIB:.1f}")
+MOVED = ("moved, MiB", lambda one: str(one["size"] // MIB))
+SECONDS = ("seconds", lambda one: f"{one['seconds']:.2f}")
+STAND_INS = ("stand-ins, CPU-s/GiB", lambda one: f"{one['standInsCpuSecondsPerGib']:.2f}")
+CARRIED = ("of what they carry", lambda one: f"{one['ofCarried']:.0%}")
+FIRST_BYTE = ("first byte, s", lambda one: f"{one['firstByteSeconds']:.3f}")
+LINK = ("link, s", lambda one: f"{one['seconds']:.3f}")
+
+# Parts that are tables of measurements: title, what the first column is, the other columns.
+TABLES = {
+    "sizes": ("The whole pipeline, by size", "file", [SECONDS, RATE, COST, RSS, STAND_INS]),
+    "connections": ("By connections to Telegram", "at most", [RATE, COST, RSS]),
+    "shaped": (
+        "By connections, each slow and distant",
+        "at most",
+        [MOVED, RATE, CARRIED, COST, RSS],
+    ),
+    "start": ("From the start of the process", "file", [FIRST_BYTE, LINK]),
+    "peers": ("Beside others", "program", [MOVED, RATE, COST, RSS]),
+    "rclone": ("Beside rclone, with the same bytes", "program", [MOVED, RATE, COST, RSS]),
+}
 
 
-def size(result):
-    mib = result["bytes"] // MIB
-    return f"{mib // 1024} GiB" if mib % 1024 == 0 else f"{mib} MiB"
-
-
-def line(result):
-    """One measurement, for whoever waits."""
-    connections = f", {result['connections']} connections" if "connections" in result else ""
-    return (
-        f"{result['group']}: {result['contender']}{connections}, {size(result)}, "
-        f"{'TLS' if result['tls'] else 'plain'}: {result['mibPerSecond']:.1f} MiB/s, "
-        f"{result['cpuSecondsPerGib']:.2f} CPU-s/GiB, {result['peakRssMib']:.1f} MiB"
-    )
+def number(value):
+    """A figure with as many digits as it deserves."""
+    return f"{value:.0f}" if value >= 100 else f"{value:.1f}"
 
 
 def table(head, rows):
-    lines = ["| " + " | ".join(head) + " |", "|---" * len(head) + "|"]
-    lines += ["| " + " | ".join(row) + " |" for row in rows]
-    return "\n".join(lines)
+    """A table in Markdown, its columns aligned."""
+    widths = [max(map(len, column)) for column in zip(head, *rows, strict=True)]
+
+    def line(cells):
+        first, *others = zip(cells, widths, strict=True)
+        aligned = [first[0].ljust(first[1])] + [cell.rjust(width) for cell, width in others]
+        return f"| {' | '.join(aligned)} |"
+
+    first, *others = widths
+    rule = "|".join(["-" * (first + 2)] + ["-" * (width + 1) + ":" for width in others])
+    return "\n".join([line(head), f"|{rule}|", *map(line, rows)])
 
 
-def cost(result):
-    """Throughput, processor time and memory, as cells."""
-    return [
-        f"{result['mibPerSecond']:.1f}",
-        f"{result['cpuSecondsPerGib']:.2f}",
-        f"{result['peakRssMib']:.1f}",
-    ]
+def render(results):
+    """All there is in some results."""
+    sections = [summary(results), budgets(results["budgets"])]
+    for part, (title, what, columns) in TABLES.items():
+        measured = [one for one in results["measurements"] if one["part"] == part]
+        if measured:
+            rows = [[one["name"]] + [show(one) for _, show in columns] for one in measured]
+            sections.append(section(title, [what] + [name for name, _ in columns], rows))
+    if results["resumed"]:
+        sections.append(resumed(results["resumed"]))
+    if results["floor"]:
+        sections.append(floor(results))
+    if results["standIns"]:
+        rows = [
+            [one["name"], *(show(one) for _, show in (RATE, COST))] for one in results["standIns"]
+        ]
+        sections.append(section("The stand-ins by themselves", ["", RATE[0], COST[0]], rows))
+    return "\n\n".join(sections)
 
 
-COST = ["MiB/s", "CPU-s/GiB", "peak RSS, MiB"]
+def section(title, head, rows):
+    """A table under its title."""
+    return f"### {title}\n\n{table(head, rows)}"
 
 
-def group(results, name):
-    return [result for result in results["results"] if result["group"] == name]
-
-
-def tables(results):
-    """All tables, in Markdown."""
+def summary(results):
+    """When, what and on what."""
     machine = results["machine"]
-    sections = [
-        f"Measured {results['at']} on {machine['cores']} cores of {machine['processor']}, "
-        f"Linux {machine['kernel']}.",
-        "## Sizes\n\n"
-        + table(
-            ["file", "Object Storage over", *COST],
-            [
-                [size(result), "TLS" if result["tls"] else "plain HTTP", *cost(result)]
-                for result in group(results, "sizes")
-            ],
-        ),
-        "## Beside others\n\n"
-        + table(
-            ["", "file", *COST],
-            [
-                [result["contender"], size(result), *cost(result)]
-                for result in group(results, "peers")
-            ],
-        ),
-        "## Connections\n\n"
-        + table(
-            ["connections", "near: MiB/s", "far: MiB/s", "of what they carry"],
-            [
-                [
-                    str(near["connections"]),
-                    f"{near['mibPerSecond']:.1f}",
-                    f"{far['mibPerSecond']:.1f}",
-                    f"{share(far):.0%}",
-                ]
-                for near, far in zip(group(results, "connections"), group(results, "shaped"))
-            ],
-        ),
-        "## The first byte and the link\n\n"
-        + table(
-            ["from the start of the process to", "seconds"],
-            [
-                [what, f"{result[key]:.3f}"]
-                for result in group(results, "latency")
-                for what, key in (
-                    ("the first byte at Object Storage", "secondsToFirstByte"),
-                    ("the link of a file of 1 MiB", "secondsToLink"),
-                )
-            ],
-        ),
-        "## The floor\n\n"
-        + table(
-            ["per GiB", "CPU-s"],
-            [[name, f"{seconds:.3f}"] for name, seconds in results["floor"].items()],
-        ),
-        "## Budgets\n\n" + table(["", "budget", "measured", ""], budgets(results)),
-    ]
-    return "\n\n".join(sections) + "\n"
-
-
-def share(result):
-    """The part of what shaped connections carry that was used."""
-    return result["mibPerSecond"] / (6 * result["connections"])
-
-
-def budgets(results):
-    """Every budget with what was measured, and whether it is kept."""
-
-    def one(name, contender, **about):
-        return next(
-            result
-            for result in group(results, name)
-            if result["contender"] == contender
-            and all(result[key] == value for key, value in about.items())
-        )
-
-    ours = one("peers", "telestream")
-    original = one("peers", "the original's method")
-    gotd = max(
-        (result for result in group(results, "peers") if result["contender"].startswith("gotd")),
-        key=lambda result: result["mibPerSecond"],
+    extent = ", small sizes" if results["quick"] else ""
+    runs = results["runs"]
+    times = "one run each" if runs == 1 else f"medians of {runs} runs"
+    return (
+        f"Taken {results['taken']} of {results['commit']}: {times}{extent}.\n"
+        f"{machine['cores']} cores of {machine['cpu']} ({machine['architecture']}), "
+        f"{machine['memoryBytes'] / (1 << 30):.0f} GiB, Linux {machine['kernel']}, "
+        f"{machine['busyBefore']:.0%} busy before it began.\n"
+        f"{machine['rustc']}; {machine['go']}; Node {machine['node']}; Python {machine['python']}."
     )
-    others = [
-        result
-        for result in group(results, "peers")
-        if result["contender"] not in ("telestream", "the original's method")
-    ]
-    best = max(others, key=lambda result: result["mibPerSecond"])
-    rss = max(result["peakRssMib"] for result in group(results, "sizes"))
-    cpu = ours["cpuSecondsPerGib"]
-    least = sum(results["floor"][name] for name in FLOOR)
-    first_byte = group(results, "latency")[0]["secondsToFirstByte"]
-    far = share(one("shaped", "telestream", connections=8))
-    rows = [
-        ("throughput, to the original's method", "≥ 50 x", ratio(ours, original), 50),
-        (
-            f"throughput, to the best peer's half ({best['contender']})",
-            "≥ 1.3 x",
-            ratio(ours, best),
-            1.3,
-        ),
-        ("throughput, of what 8 shaped connections carry", "≥ 0.90", far, 0.9),
-        ("CPU-s per GiB, TLS included", "≤ 2.4", cpu, -2.4),
-        ("CPU, to gotd's download half", "≤ 0.45 x", cpu / gotd["cpuSecondsPerGib"], -0.45),
-        (f"CPU, to the floor of {least:.2f} s", "≤ 1.4 x", cpu / least, -1.4),
-        ("peak RSS of all sizes, MiB", "≤ 32", rss, -32),
-        ("start to first byte, seconds", "≤ 0.3", first_byte, -0.3),
-    ]
-    return [
-        [what, budget, f"{measured:.2f}", "kept" if kept(measured, limit) else "**missed**"]
-        for what, budget, measured, limit in rows
-    ]
 
 
-def ratio(one, other):
-    return one["mibPerSecond"] / other["mibPerSecond"]
-
-
-def kept(measured, limit):
-    """A negative limit is one from above."""
-    return measured >= limit if limit > 0 else measured <= -limit
-
-
-def comparison(before, after):
-    """Throughput and processor time beside those of an earlier run."""
-
-    def key(result):
-        names = ("group", "contender", "tls", "connections", "bytes")
-        return tuple(result.get(name) for name in names)
-
-    earlier = {key(result): result for result in before["results"]}
+def budgets(judged):
+    """The budgets beside what was measured."""
+    verdicts = {None: "not measured", True: "ok", False: "MISSED"}
     rows = []
-    for result in after["results"]:
-        old = earlier.get(key(result))
-        if old and "mibPerSecond" in result:
-            rows.append(
-                [line(result).split(": ")[0] + " " + result["contender"], size(result)]
-                + [
-                    f"{old[figure]:.2f} → {result[figure]:.2f}"
-                    for figure in ("mibPerSecond", "cpuSecondsPerGib", "peakRssMib")
-                ]
-            )
-    head = [f"since {before['at']}", "file", *COST]
-    return table(head, rows) + "\n"
+    for one in judged:
+        limit = f"{one['bound']} {one['limit']:g}{one['unit']}"
+        measured = "" if one["measured"] is None else f"{one['measured']:.3g}{one['unit']}"
+        rows.append([one["what"], limit, measured, verdicts[one["kept"]]])
+    return section("Budgets", ["", "budget", "measured", ""], rows)
 
 
-def put_into(page, text):
-    """Replaces what lies between the marks of a page."""
-    before, rest = page.read_text().split(BEGIN)
-    _, after = rest.split(END)
-    page.write_text(f"{before}{BEGIN}\n\n{text}\n{END}{after}")
+def resumed(killed):
+    """What was fetched again."""
+    rows = [
+        [f"{one['killedAt']:.0%} of {one['size'] // MIB} MiB", number(one["bytesAgain"] / MIB)]
+        for one in killed
+    ]
+    return section("After SIGKILL", ["killed at", "fetched again, MiB"], rows)
+
+
+def floor(results):
+    """The primitives and their sum, and the product beside it."""
+    rows = [[one["name"], f"{one['cpuSecondsPerGib']:.3f}"] for one in results["floor"]]
+    least = sum(one["cpuSecondsPerGib"] for one in results["floor"])
+    rows.append(["sum", f"{least:.3f}"])
+    for one in results["measurements"]:
+        if (one["part"], one["name"]) == ("peers", PRODUCT):
+            cost = one["cpuSecondsPerGib"]
+            rows.append([one["name"], f"{cost:.3f}"])
+            rows.append(["as a multiple of the sum", f"{cost / least:.2f}"])
+    return section("The floor", ["", "CPU-s/GiB"], rows)
+
+
+def compare(old, new):
+    """Two results side by side, where both have the same measurement."""
+    before = {(one["part"], one["name"]): one for one in old["measurements"]}
+    rows = []
+    for one in new["measurements"]:
+        was = before.get((one["part"], one["name"]))
+        if was and was["size"] == one["size"]:
+            columns = [show(run) for _, show in (RATE, COST, RSS) for run in (was, one)]
+            change = one["mibPerSecond"] / was["mibPerSecond"] - 1
+            rows.append([f"{one['part']}: {one['name']}", *columns, f"{change:+.0%}"])
+    if not rows:
+        raise Failed("the two results have no measurement in common")
+    head = [
+        "",
+        *(f"{age} {name}" for name, _ in (RATE, COST, RSS) for age in ("old", "new")),
+        "throughput",
+    ]
+    title = f"{old['commit']} ({old['taken']}) and {new['commit']} ({new['taken']})"
+    return section(title, head, rows)
+
+
+def write_into(page, text):
+    """Replaces what stands between the page's markers."""
+    before, begin, rest = page.read_text().partition(BEGIN)
+    _, end, after = rest.partition(END)
+    if not begin or not end:
+        raise Failed(f"{page} lacks the lines {BEGIN} and {END}")
+    page.write_text(f"{before}{BEGIN}\n\n{text}\n\n{END}{after}")
+
+
+def main():
+    parser = argparse.ArgumentParser(description="Shows the results of make bench")
+    parser.add_argument("results", type=Path)
+    parser.add_argument("--compare", type=Path, metavar="OLD", help="results to put beside them")
+    parser.add_argument("--markdown", type=Path, metavar="PAGE", help="the page to write them into")
+    asked = parser.parse_args()
+    results = json.loads(asked.results.read_text())
+    try:
+        if asked.markdown:
+            write_into(asked.markdown, render(results))
+        elif asked.compare:
+            print(compare(json.loads(asked.compare.read_text()), results))
+        else:
+            print(render(results))
+    except Failed as error:
+        parser.exit(1, f"error: {error}\n")
+
+
+if __name__ == "__main__":
+    main()

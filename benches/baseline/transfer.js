@@ -1,9 +1,11 @@
-// The method of the program that this project grew from: gramjs reads a chunk of 1 MiB, it is
-// uploaded as a part, and only then comes the next.
+// Moves one document the way the program that TeleStream replaces does it: gramjs hands out chunks
+// of 1 MiB, and each is uploaded as a part before the next is asked for.
 //
-//   node transfer.js TASK
+// The task comes as JSON in the first argument. Printed is what was moved, and in what time once
+// the client was connected: {"size": ..., "seconds": ...}.
 //
-// TASK is a JSON object; see contenders.py for what is in it.
+// gramjs ignores the session's port: it always connects to 80 or 443. Only its socket is told
+// otherwise; everything above it is untouched.
 "use strict";
 
 const { createRequire } = require("node:module");
@@ -11,16 +13,18 @@ const path = require("node:path");
 
 const task = JSON.parse(process.argv[2]);
 const load = createRequire(path.join(task.modules, "package.json"));
-const { ConfigFileAuthenticationDetailsProvider } = load("oci-common");
-const { ObjectStorageClient } = load("oci-objectstorage");
-const { Api, TelegramClient } = load("telegram");
-const { PromisedNetSockets } = load("telegram/extensions");
+const { TelegramClient, Api } = load("telegram");
 const { StringSession } = load("telegram/sessions");
+const { PromisedNetSockets } = load("telegram/extensions");
+const { Region, SimpleAuthenticationDetailsProvider } = load("oci-common");
+const { ObjectStorageClient } = load("oci-objectstorage");
+
+const CHUNK = 1024 * 1024;
+const LINK_TTL_MS = 7 * 24 * 3600 * 1000;
 
 const home = task.session.dcs.find((dc) => dc.id === task.session.homeDc);
 const [host, port] = home.ipv4.split(":");
 
-// gramjs ignores the session's port and connects to 80 or 443.
 class Socket extends PromisedNetSockets {
   connect() {
     return super.connect(Number(port), host);
@@ -38,34 +42,29 @@ function sessionString() {
   return "1" + Buffer.concat([head, address, portField, key]).toString("base64");
 }
 
-async function main() {
-  const telegram = new TelegramClient(new StringSession(sessionString()), 1, "hash", {
-    networkSocket: Socket,
+function storageClient({ tenancy, user, fingerprint, privateKey, region, endpoint }) {
+  const client = new ObjectStorageClient({
+    authenticationDetailsProvider: new SimpleAuthenticationDetailsProvider(
+      tenancy, user, fingerprint, privateKey, null, Region.fromRegionId(region)),
   });
-  telegram.setLogLevel("error");
-  await telegram.connect();
-  const channelId = BigInt(task.channelId);
-  const channel = new Api.InputPeerChannel({ channelId, accessHash: BigInt(0) });
-  const [message] = await telegram.getMessages(channel, { ids: [task.messageId] });
+  client.endpoint = endpoint;
+  return client;
+}
 
-  const authenticationDetailsProvider = new ConfigFileAuthenticationDetailsProvider(
-    task.ociConfig,
-    "DEFAULT",
-  );
-  const storage = new ObjectStorageClient({ authenticationDetailsProvider });
-  storage.endpoint = task.endpoint;
-  const where = { namespaceName: task.namespace, bucketName: task.bucket };
-  const object = { ...where, objectName: task.object };
-  const { multipartUpload } = await storage.createMultipartUpload({
-    ...where,
-    createMultipartUploadDetails: { object: task.object },
+async function move(media, telegram, storage) {
+  const object = {
+    namespaceName: task.storage.namespace,
+    bucketName: task.storage.bucket,
+    objectName: task.object,
+  };
+  const { multipartUpload: { uploadId } } = await storage.createMultipartUpload({
+    namespaceName: object.namespaceName,
+    bucketName: object.bucketName,
+    createMultipartUploadDetails: { object: object.objectName },
   });
-  const { uploadId } = multipartUpload;
   const partsToCommit = [];
-  for await (const chunk of telegram.iterDownload({
-    file: message.media,
-    requestSize: 1024 * 1024,
-  })) {
+  let size = 0;
+  for await (const chunk of telegram.iterDownload({ file: media, requestSize: CHUNK })) {
     const partNum = partsToCommit.length + 1;
     const { eTag } = await storage.uploadPart({
       ...object,
@@ -75,22 +74,44 @@ async function main() {
       contentLength: chunk.length,
     });
     partsToCommit.push({ partNum, etag: eTag });
+    size += chunk.length;
   }
   await storage.commitMultipartUpload({
     ...object,
     uploadId,
     commitMultipartUploadDetails: { partsToCommit },
   });
-  const { preauthenticatedRequest } = await storage.createPreauthenticatedRequest({
-    ...where,
+  await storage.createPreauthenticatedRequest({
+    namespaceName: object.namespaceName,
+    bucketName: object.bucketName,
     createPreauthenticatedRequestDetails: {
-      name: task.object,
-      objectName: task.object,
+      name: object.objectName,
+      objectName: object.objectName,
       accessType: "ObjectRead",
-      timeExpires: new Date(Date.now() + 7 * 24 * 3600 * 1000),
+      timeExpires: new Date(Date.now() + LINK_TTL_MS),
     },
   });
-  console.log(task.endpoint + preauthenticatedRequest.accessUri);
+  return size;
+}
+
+async function main() {
+  const telegram = new TelegramClient(new StringSession(sessionString()), 1, "hash", {
+    connectionRetries: 2,
+    networkSocket: Socket,
+  });
+  telegram.setLogLevel("error");
+  await telegram.connect();
+  const channel = new Api.InputPeerChannel({
+    channelId: BigInt(task.channelId),
+    accessHash: BigInt(0),
+  });
+  const [message] = await telegram.getMessages(channel, { ids: [task.messageId] });
+  const storage = storageClient(task.storage);
+  const begin = process.hrtime.bigint();
+  const size = await move(message.media, telegram, storage);
+  const seconds = Number(process.hrtime.bigint() - begin) / 1e9;
+  console.log(JSON.stringify({ size, seconds }));
+  await telegram.destroy();
   process.exit(0);
 }
 

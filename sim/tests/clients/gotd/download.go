@@ -62,6 +62,8 @@ type downloaded struct {
 	Size   int64  `json:"size"`
 	SHA256 string `json:"sha256"`
 	Name   string `json:"name"`
+	// Seconds is how long the reading took, once the client was connected.
+	Seconds float64 `json:"seconds"`
 }
 
 // download finds a message's document by the main door and reads it by the door for files,
@@ -96,8 +98,12 @@ func download(ctx context.Context, task downloadTask) error {
 	if !task.Discard {
 		content.bytes = make([]byte, document.Size)
 	}
+	var took time.Duration
 	err = mediaDoor.Run(ctx, func(ctx context.Context) error {
-		return read(ctx, mediaDoor, task.Connections, &document, content)
+		begin := time.Now()
+		err := read(ctx, mediaDoor, task.Connections, &document, content)
+		took = time.Since(begin)
+		return err
 	})
 	if err != nil {
 		return fmt.Errorf("reading the file: %w", err)
@@ -107,9 +113,10 @@ func download(ctx context.Context, task downloadTask) error {
 	}
 	digest := sha256.Sum256(content.bytes)
 	return say(downloaded{
-		Size:   content.written.Load(),
-		SHA256: hex.EncodeToString(digest[:]),
-		Name:   name(&document),
+		Size:    content.written.Load(),
+		SHA256:  hex.EncodeToString(digest[:]),
+		Name:    name(&document),
+		Seconds: took.Seconds(),
 	})
 }
 
