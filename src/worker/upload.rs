@@ -39,7 +39,7 @@ const UPLOAD_TRIES: u32 = 3;
 const COMMIT_TRIES: u32 = 3;
 
 /// By how much the clocks of Telegram and Object Storage may differ.
-const CLOCK_MARGIN: SignedDuration = SignedDuration::from_mins(5);
+const CLOCK_MARGIN: SignedDuration = SignedDuration::from_mins(1);
 
 /// The object that is to be.
 pub(super) struct Target {
