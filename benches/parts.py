@@ -84,18 +84,19 @@ class Bench:
 
     extent: Extent
     runs: int
-    binaries: Path
+    telestream: Path
+    sim: Path
     # The folders that dev/clients made, and of the Node modules of benches/baseline.
     clients: Path
     modules: Path
 
     def stand_ins(self, tls=True):
         """Fresh stand-ins."""
-        return StandIns(self.binaries / "telestream-sim", tls)
+        return StandIns(self.sim, tls)
 
     def product(self, stand_ins):
         """The product, set to use these."""
-        return programs.Telestream(self.binaries / "telestream", stand_ins)
+        return programs.Telestream(self.telestream, stand_ins)
 
 
 def size_name(size):
@@ -263,7 +264,7 @@ def stand_ins(bench):
         "telestream-sim",
         "serve",
         *["telegram", "oci-tls", "--connections", "1,8", "--size", mebibytes],
-        *["--program", bench.binaries / "telestream-sim"],
+        *["--program", bench.sim],
     )
     line = re.compile(r"^(.+?) +([\d.]+) MiB/s +([\d.]+) processor-s/GiB$", re.MULTILINE)
     found = [

@@ -29,9 +29,8 @@ def arguments():
     parser.add_argument(
         "--markdown", type=Path, metavar="PAGE", help="page to write the tables into"
     )
-    parser.add_argument(
-        "--binaries", type=Path, default=Path("target/release"), help="what is measured"
-    )
+    parser.add_argument("--telestream", type=Path, required=True, help="the product")
+    parser.add_argument("--sim", type=Path, required=True, help="the stand-ins")
     parser.add_argument(
         "--clients", type=Path, required=True, help="the folder that dev/clients prints"
     )
@@ -48,7 +47,8 @@ def main():
     bench = Bench(
         extent=QUICK if asked.quick else FULL,
         runs=asked.runs or (1 if asked.quick else 3),
-        binaries=asked.binaries,
+        telestream=asked.telestream,
+        sim=asked.sim,
         clients=asked.clients,
         modules=asked.modules,
     )

@@ -28,10 +28,9 @@ impl Window {
         self.0
     }
 
-    /// How many chunks each part may read ahead. There is room for one more: the bytes that are on
-    /// their way through TLS into the socket.
+    /// How many chunks each part may read ahead.
     pub fn chunks_per_part(self) -> usize {
-        usize::try_from(self.0 / CHUNK_BYTES).unwrap_or(usize::MAX) / Self::PARTS - 1
+        usize::try_from(self.0 / CHUNK_BYTES).unwrap_or(usize::MAX) / Self::PARTS
     }
 }
 
@@ -74,7 +73,7 @@ mod tests {
         #[test]
         fn all_parts_together_fit_in_and_use_most_of_it(mib in 4_u64..=1024) {
             let window: Window = mib.to_string().parse().unwrap();
-            let chunks = (window.chunks_per_part() + 1) * Window::PARTS.get();
+            let chunks = window.chunks_per_part() * Window::PARTS.get();
             let used = chunks as u64 * CHUNK_BYTES;
             prop_assert!(window.chunks_per_part() > 0 && used <= window.bytes());
             prop_assert!(window.bytes() - used < Window::PARTS.get() as u64 * CHUNK_BYTES);

@@ -5,7 +5,7 @@
 const START: usize = 2;
 
 /// Chunks each connection has to bring before there are more of them.
-const GROWS_AFTER: usize = 4;
+const GROWS_AFTER: usize = 2;
 
 /// The same, once Telegram has complained.
 const GROWS_CAREFULLY_AFTER: usize = 64;
@@ -78,9 +78,9 @@ mod tests {
     #[test]
     fn it_doubles_while_there_is_demand() {
         let mut pace = Pace::new(8);
-        assert_eq!(after(&mut pace, 7, 32), 2);
+        assert_eq!(after(&mut pace, 3, 32), 2);
         assert_eq!(after(&mut pace, 1, 32), 4);
-        assert_eq!(after(&mut pace, 16, 32), 8);
+        assert_eq!(after(&mut pace, 8, 32), 8);
         assert_eq!(after(&mut pace, 1000, 32), 8);
     }
 
@@ -88,7 +88,7 @@ mod tests {
     fn it_does_not_grow_for_nothing() {
         let mut pace = Pace::new(8);
         assert_eq!(after(&mut pace, 1000, 8), 2);
-        assert_eq!(after(&mut pace, 8, 9), 4);
+        assert_eq!(after(&mut pace, 4, 9), 4);
         assert_eq!(after(&mut pace, 1000, 14), 4);
         assert_eq!(after(&mut Pace::new(1), 1000, 32), 1);
     }
@@ -96,7 +96,7 @@ mod tests {
     #[test]
     fn a_refusal_halves_it_and_makes_it_careful() {
         let mut pace = Pace::new(8);
-        assert_eq!(after(&mut pace, 24, 32), 8);
+        assert_eq!(after(&mut pace, 12, 32), 8);
         pace.refused();
         assert_eq!(pace.connections(), 4);
         assert_eq!(after(&mut pace, 255, 32), 4);
