@@ -17,6 +17,14 @@ from process import Failed
 QUIET = 0.1
 
 
+def program(path):
+    """A program's absolute path: cargo runs benchmarks in other folders."""
+    found = Path(path).resolve()
+    if not found.is_file():
+        raise argparse.ArgumentTypeError(f"there is no {path}")
+    return found
+
+
 def arguments():
     parser = argparse.ArgumentParser(prog="dev/bench", description="Measures TeleStream")
     parser.add_argument("--quick", action="store_true", help="small sizes, one run: does it work?")
@@ -29,8 +37,8 @@ def arguments():
     parser.add_argument(
         "--markdown", type=Path, metavar="PAGE", help="page to write the tables into"
     )
-    parser.add_argument("--telestream", type=Path, required=True, help="the product")
-    parser.add_argument("--sim", type=Path, required=True, help="the stand-ins")
+    parser.add_argument("--telestream", type=program, required=True, help="the product")
+    parser.add_argument("--sim", type=program, required=True, help="the stand-ins")
     parser.add_argument(
         "--clients", type=Path, required=True, help="the folder that dev/clients prints"
     )
@@ -67,12 +75,13 @@ def main():
         say(
             f"this machine is {results['machine']['busyBefore']:.0%} busy already: figures will be worse"
         )
+    asked.output.parent.mkdir(parents=True, exist_ok=True)
     for name in asked.only or PARTS:
         for key, found in PARTS[name](bench).items():
             results[key] += found
-    results["budgets"] = judge(results)
-    asked.output.parent.mkdir(parents=True, exist_ok=True)
-    asked.output.write_text(json.dumps(results, indent=1) + "\n")
+        results["budgets"] = judge(results)
+        # After each part: what took minutes is not lost to what fails later.
+        asked.output.write_text(json.dumps(results, indent=1) + "\n")
     text = report.render(results)
     print(text)
     if old:
