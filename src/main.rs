@@ -144,7 +144,7 @@ async fn run_transfer(env: &Environment, args: TransferArgs) -> anyhow::Result<(
             Some(name) => Placement::Exact(name),
             None => names::folder_of_message(&storage.prefix, args.chat, args.message),
         },
-        link_ttl: args.link_ttl.get(),
+        link_ttl: args.link_ttl,
     };
     let engine = Engine {
         telegram: Telegram::connect(account).await?,

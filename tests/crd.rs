@@ -171,7 +171,7 @@ async fn defaults_are_filled_in(server: &Server) {
     );
     let read = server.jobs.get("least").await.unwrap();
     assert_eq!(
-        read.data["status"]["phase"], "Pending",
+        read.data["status"]["phase"], "Queued",
         "it says so before the controller has seen it"
     );
 
@@ -367,7 +367,7 @@ async fn status_is_a_subresource_with_rules_of_its_own(server: &Server) {
         .await
         .unwrap();
     assert_eq!(
-        changed.data["status"]["phase"], "Pending",
+        changed.data["status"]["phase"], "Queued",
         "only the subresource writes the status"
     );
 

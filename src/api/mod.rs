@@ -29,7 +29,7 @@ pub use status::{
 
 /// The `CustomResourceDefinition`.
 ///
-/// The status defaults to an empty one, so that a `TransferJob` shows `Pending` before the
+/// The status defaults to an empty one, so that a `TransferJob` shows `Queued` before the
 /// controller has seen it.
 pub fn crd() -> CustomResourceDefinition {
     let mut crd = TransferJob::crd();

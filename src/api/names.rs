@@ -10,14 +10,25 @@ use super::{TransferJob, file_name::SafeFileName};
 /// Keeps a `TransferJob` until its upload, link and, if so asked, its object are gone.
 pub const FINALIZER: &str = "telestream.io/clean-up";
 
-/// Label of a `TransferJob` with which nobody has anything left to do.
+/// Label of a `TransferJob` with which nobody has anything left to do. Its value is the generation
+/// that was acted on: a later one is a wish that came afterwards.
 pub const FINISHED_LABEL: &str = "telestream.io/finished";
+
+/// Label of a finished `TransferJob`: the hour, counted from 1970, in which it has to be looked at
+/// again, for its link ends or it has been kept for long enough.
+pub const WAKE_HOUR_LABEL: &str = "telestream.io/wake-hour";
+
+/// Annotation of a finished `TransferJob`: the time in that hour.
+pub const WAKE_ANNOTATION: &str = "telestream.io/wake-at";
 
 /// Label of a worker pod: its slot.
 pub const SLOT_LABEL: &str = "telestream.io/slot";
 
 /// Label of a worker pod: the hash of the template it was made from.
 pub const TEMPLATE_LABEL: &str = "telestream.io/template-hash";
+
+/// Label of a worker pod: the hash of the session that its slot had when it was made.
+pub const SESSION_LABEL: &str = "telestream.io/session-hash";
 
 /// Metadata key of an object: the UID of the `TransferJob` that made it.
 pub const OBJECT_UID_KEY: &str = "tj-uid";
@@ -36,14 +47,13 @@ pub fn session_secret(prefix: &str, slot: i32) -> String {
 }
 
 /// The name of the PAR that an attempt makes: no other attempt makes or deletes it.
-///
-/// `link` counts the links of the `TransferJob`, from 1.
-pub fn link_name(job_uid: &str, link: i32, attempt: i32) -> String {
-    format!("{}{attempt}", link_name_prefix(job_uid, link))
+pub fn link_name(job_uid: &str, attempt: i32) -> String {
+    format!("tj-{job_uid}-a{attempt}")
 }
 
-fn link_name_prefix(job_uid: &str, link: i32) -> String {
-    format!("tj-{job_uid}-{link}-")
+/// The name of the PAR that the controller makes for a later generation of the spec.
+pub fn renewed_link_name(job_uid: &str, generation: i64) -> String {
+    format!("tj-{job_uid}-g{generation}")
 }
 
 /// Whether a PAR of that name was made for the `TransferJob`.
@@ -171,7 +181,7 @@ mod tests {
 
     #[test]
     fn a_link_is_known_by_its_job_only() {
-        let name = link_name("1b4e28ba-2fa1", 1, 7);
+        let name = link_name("1b4e28ba-2fa1", 7);
         assert!(is_link_of(&name, "1b4e28ba-2fa1"));
         assert!(!is_link_of(&name, "1b4e28ba-2fa"));
         assert!(!is_link_of("somebody-else", "1b4e28ba-2fa1"));

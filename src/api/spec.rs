@@ -207,7 +207,7 @@ pub enum StorageTier {
 #[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, PartialEq)]
 #[serde(rename_all = "camelCase")]
 pub struct LinkSpec {
-    /// How long the link lives, from the end of the transfer.
+    /// How long the link lives, from the end of the transfer. Another value makes another link.
     #[serde(default = "LinkSpec::default_ttl")]
     pub ttl: HumanDuration,
 

@@ -9,6 +9,8 @@ use kube::KubeSchema;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::HumanDuration;
+
 /// What happened to a `TransferJob`.
 #[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, Default, PartialEq)]
 #[serde(rename_all = "camelCase")]
@@ -52,6 +54,15 @@ pub struct TransferJobStatus {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub next_attempt_time: Option<Time>,
 
+    /// The attempt that is to adopt an object which an earlier one stored without coming to say so.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1))]
+    pub adoption_attempt: Option<i32>,
+
+    /// Until then a worker of an ended attempt, of whose end nothing was heard, may still act.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub stray_until: Option<Time>,
+
     /// The worker pod that runs it. Written before the worker acts; gone when the attempt has ended.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub assignment: Option<Assignment>,
@@ -92,10 +103,10 @@ pub struct TransferJobStatus {
 /// A summary for people.
 #[derive(JsonSchema, Serialize, Deserialize, Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Phase {
-    /// Not yet seen by the controller, suspended, or backing off.
-    #[default]
+    /// Suspended, or backing off.
     Pending,
-    /// Waiting for a slot.
+    /// Waiting for a slot. So it starts: a job that is not held up costs no write to say so.
+    #[default]
     Queued,
     /// Assigned to a worker.
     Running,
@@ -248,6 +259,9 @@ pub struct Link {
 
     /// When it ends.
     pub expires_at: Time,
+
+    /// The `spec.link.ttl` that it was made for: another one makes another link.
+    pub ttl: HumanDuration,
 }
 
 impl std::fmt::Debug for Link {

@@ -32,7 +32,7 @@ pub struct TransferRequest {
     /// The object's whole name, or the folder that its file's name is put into.
     pub placement: names::Placement,
     /// How long the link lives.
-    pub link_ttl: Duration,
+    pub link_ttl: api::HumanDuration,
 }
 
 /// What a transfer ended with, for machines.
@@ -67,7 +67,7 @@ pub async fn transfer_once(
         placement: request.placement,
         storage_tier: None,
         link_ttl: request.link_ttl,
-        link_name: names::link_name(&owner, 1, 1),
+        link_name: names::link_name(&owner, 1),
         owner,
         history: History::Attempted(None),
     };

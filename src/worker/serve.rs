@@ -180,8 +180,8 @@ fn order(settings: &WorkerSettings, job: &TransferJob, attempt: i32) -> Result<O
             StorageTier::Standard => oci::StorageTier::Standard,
             StorageTier::InfrequentAccess => oci::StorageTier::InfrequentAccess,
         }),
-        link_ttl: spec.link.ttl.get(),
-        link_name: names::link_name(&owner, 1, attempt),
+        link_ttl: spec.link.ttl,
+        link_name: names::link_name(&owner, attempt),
         owner,
         history: if attempt > 1 {
             History::Attempted(upload)

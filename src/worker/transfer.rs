@@ -4,7 +4,7 @@
 //! that an earlier one left (an upload with parts, a whole object, a link whose reply was lost)
 //! and goes on from there; it deletes nothing but links that it made itself.
 
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use std::{collections::BTreeMap, sync::Arc};
 
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
@@ -54,7 +54,7 @@ pub struct Order {
     /// The tier, if not the bucket's own.
     pub storage_tier: Option<oci::StorageTier>,
     /// How long the link lives.
-    pub link_ttl: Duration,
+    pub link_ttl: api::HumanDuration,
     /// What the link is called: no other attempt makes one of that name.
     pub link_name: String,
     /// Written into the object, so that it is known again: the UID of the job.
@@ -214,7 +214,7 @@ impl Engine {
     /// Makes the link. Its URL is shown only once: if the reply is lost, what may have been made is
     /// deleted by its name, and another is made.
     async fn link(&self, order: &Order, object: &ObjectName) -> Result<api::Link, TransferError> {
-        let ttl = SignedDuration::try_from(order.link_ttl).map_err(|_| TransferError::LinkTtl)?;
+        let ttl = SignedDuration::try_from(order.link_ttl.get()).map_err(|_| TransferError::LinkTtl)?;
         let expires = Timestamp::now()
             .checked_add(ttl)
             .map_err(|_| TransferError::LinkTtl)?;
@@ -234,6 +234,7 @@ impl Engine {
                         id: par.id.as_str().to_owned(),
                         url: par.url.expose().to_owned(),
                         expires_at: Time(par.expires),
+                        ttl: order.link_ttl,
                     });
                 }
                 Err(error) if error.is_ambiguous() => {

@@ -10,7 +10,7 @@ use std::{
 use aws_lc_rs::digest::{Context, SHA256};
 use futures::StreamExt as _;
 use telestream::{
-    api::{self, names},
+    api::{self, HumanDuration, names},
     oci::{
         ApiKey, Credentials, Endpoint, Namespace, ObjectStorage, RetryPolicy, Settings, Timeouts,
     },
@@ -220,7 +220,7 @@ impl World {
             bucket: self.bucket.parse().unwrap(),
             placement: names::folder_of_message("test", CHANNEL, sent.message_id),
             storage_tier: None,
-            link_ttl: Duration::from_hours(1),
+            link_ttl: HumanDuration::from_secs(3_600),
             link_name: format!("{owner}-link"),
             owner,
             history,

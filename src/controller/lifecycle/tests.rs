@@ -57,7 +57,7 @@ fn with(first: Value, second: &Value) -> Value {
 fn delivered() -> Value {
     json!({"status": {
         "object": {"name": "o", "bucket": "b", "size": 1, "etag": "e", "crc32c": "AAAAAA==", "contentType": "a/b"},
-        "link": {"id": "l", "url": "https://secret", "expiresAt": "2026-11-09T00:00:00Z"},
+        "link": {"id": "l", "url": "https://secret", "expiresAt": "2026-11-09T00:00:00Z", "ttl": "7d"},
     }})
 }
 
