@@ -63,7 +63,7 @@ impl CleanUp {
         }
         let place = self.place(job)?;
         self.abort_uploads(&place).await?;
-        let kept = succeeded.then(|| names::link_name(&place.uid, 1, status.attempt));
+        let kept = succeeded.then(|| names::link_name(&place.uid, status.attempt));
         self.delete_links(&place, kept.as_deref()).await
     }
 

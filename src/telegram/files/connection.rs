@@ -29,7 +29,7 @@ use super::{
     buffers::{BUFFER_BYTES, Buffer},
     frame::Frame,
     get_file,
-    opener::{Opener, Opening, Sealed},
+    opener::{Expected, Opener, Opening, Sealed},
 };
 use crate::telegram::Error;
 
@@ -138,6 +138,7 @@ struct Connection {
     /// A frame too large for the stage, and how much of it has come.
     large: Option<(Frame, usize)>,
     opener: Arc<Opener>,
+    expected: Expected,
     done: mpsc::Sender<Opening>,
     opened: mpsc::Receiver<Opening>,
     /// Packets at the opener.
@@ -210,6 +211,7 @@ impl Connection {
             reserved: Vec::new(),
             stage: Stage::new(),
             large: None,
+            expected: opener.expected(),
             opener,
             done,
             opened: finished,
@@ -229,6 +231,7 @@ impl Connection {
         loop {
             self.write()?;
             self.deliver(number, reports).await;
+            self.expect();
             let has_room = self.client.pending() < DEPTH;
             let is_writing = !self.client.outgoing().is_empty();
             let deadline = self.deadline();
@@ -246,6 +249,12 @@ impl Connection {
                 () = sleep_until(deadline) => self.keep_up()?,
             }
         }
+    }
+
+    /// Tells the opener how many answers are still to come.
+    fn expect(&mut self) {
+        self.expected
+            .set(self.client.pending().saturating_sub(self.opening));
     }
 
     fn accept(&mut self, order: Order) -> Result<(), ConnectionError> {
@@ -304,6 +313,7 @@ impl Connection {
             Step::Need(_) => self.large = Some((frame, filled)),
             Step::Packet { payload, .. } => {
                 self.opening += 1;
+                self.expect();
                 self.opener.open(Sealed {
                     frame,
                     packet: payload,

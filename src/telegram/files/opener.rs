@@ -1,14 +1,18 @@
 //! Opens large packets: decryption and verification, several at once.
 //!
 //! AES-IGE is a chain, so one packet alone leaves most of the cipher's unit idle. One thread takes
-//! whatever is ready, up to as many as there are lanes, and opens it together. Batches form by
-//! themselves when the processor is what limits; a lone packet never waits for company.
+//! whatever is ready, up to as many as there are lanes, and opens it together. A packet waits for
+//! company only while answers to other calls are to come, and never for long.
 
 use std::{
     ops::Range,
-    sync::mpsc::{Receiver, SyncSender, sync_channel},
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+        mpsc::{Receiver, SyncSender, sync_channel},
+    },
     thread::{Builder, JoinHandle},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use mtproto::{
@@ -22,6 +26,34 @@ use super::frame::Frame;
 
 /// Packets that may wait: more than there are buffers.
 const BACKLOG: usize = 1024;
+
+/// The lanes that are worth waiting for: more together cost hardly less each.
+const COMPANY: usize = 4;
+
+/// The longest wait for company: short beside any way to Telegram, and the window hides it.
+const COMPANY_PATIENCE: Duration = Duration::from_millis(5);
+
+/// How many packets a connection expects, which others may wait for. None once it is dropped.
+#[derive(Debug)]
+pub struct Expected {
+    all: Arc<AtomicUsize>,
+    own: usize,
+}
+
+impl Expected {
+    /// Now it is so many.
+    pub fn set(&mut self, packets: usize) {
+        self.all.fetch_add(packets, Ordering::Relaxed);
+        self.all.fetch_sub(self.own, Ordering::Relaxed);
+        self.own = packets;
+    }
+}
+
+impl Drop for Expected {
+    fn drop(&mut self) {
+        self.set(0);
+    }
+}
 
 /// A packet as it came.
 pub struct Sealed {
@@ -56,6 +88,8 @@ pub struct Opening {
 pub struct Opener {
     /// None only while being dropped.
     packets: Option<SyncSender<Sealed>>,
+    /// How many packets all connections expect.
+    expected: Arc<AtomicUsize>,
     thread: Option<JoinHandle<()>>,
 }
 
@@ -66,13 +100,24 @@ impl Opener {
     /// If the system gives us no thread.
     pub fn start() -> Self {
         let (packets, waiting) = sync_channel(BACKLOG);
+        let expected = Arc::new(AtomicUsize::new(0));
+        let to_come = Arc::clone(&expected);
         let thread = Builder::new()
             .name("opener".to_owned())
-            .spawn(move || run(&waiting))
+            .spawn(move || run(&waiting, &to_come))
             .expect("a thread can be started");
         Self {
             packets: Some(packets),
+            expected,
             thread: Some(thread),
+        }
+    }
+
+    /// For a connection to say how many packets it expects. None at first.
+    pub fn expected(&self) -> Expected {
+        Expected {
+            all: Arc::clone(&self.expected),
+            own: 0,
         }
     }
 
@@ -94,11 +139,12 @@ impl Drop for Opener {
     }
 }
 
-fn run(waiting: &Receiver<Sealed>) {
+fn run(waiting: &Receiver<Sealed>, expected: &AtomicUsize) {
     let mut batch = Vec::with_capacity(MAX_LANES);
     while let Ok(first) = waiting.recv() {
         batch.push(first);
         batch.extend(waiting.try_iter().take(MAX_LANES - 1));
+        wait_for_company(&mut batch, waiting, expected);
         let unlocked = decrypt(&mut batch);
         for (sealed, unlocked) in batch.drain(..).zip(unlocked) {
             let envelope = Envelope::new(&sealed.key, Side::Server).of_session(sealed.session_id);
@@ -112,6 +158,21 @@ fn run(waiting: &Receiver<Sealed>) {
             };
             // A connection that has ended wants it no more.
             drop(sealed.done.try_send(opening));
+        }
+    }
+}
+
+fn wait_for_company(
+    batch: &mut Vec<Sealed>,
+    waiting: &Receiver<Sealed>,
+    expected: &AtomicUsize,
+) {
+    let until = Instant::now() + COMPANY_PATIENCE;
+    while batch.len() < COMPANY && expected.load(Ordering::Relaxed) > 0 {
+        let left = until.saturating_duration_since(Instant::now());
+        match waiting.recv_timeout(left) {
+            Ok(sealed) => batch.push(sealed),
+            Err(_) => return,
         }
     }
 }
