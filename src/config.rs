@@ -10,7 +10,7 @@ use jiff::SignedDuration;
 
 use crate::{
     api::HumanDuration,
-    controller::{CleanUp, PodFactory, PoolSettings, pool::PoolSize},
+    controller::{CleanUp, PodFactory, Policy, PoolSettings, pool::PoolSize},
     oci::{self, BucketName, Credentials, Endpoint, LinkBase, Namespace, ObjectStorage, Region},
     ops::{
         env::{ConfigError, Environment},
@@ -58,6 +58,10 @@ pub struct Controller {
     pub worker_selector: String,
     /// How many.
     pub pool: PoolSettings,
+    /// The ConfigMap that says which slots are held.
+    pub slot_ledger: String,
+    /// What is decided about all jobs.
+    pub policy: Policy,
     /// Where the health endpoints are.
     pub health_address: SocketAddr,
 }
@@ -228,11 +232,8 @@ impl Controller {
     /// # Errors
     /// A variable is missing or malformed.
     pub fn read(env: &Environment) -> Result<Self, ConfigError> {
-        let idle_timeout: HumanDuration =
-            env.or("WORKER_IDLE_TIMEOUT", HumanDuration::from_secs(300))?;
-        let idle_timeout = SignedDuration::try_from(idle_timeout.get())
-            .map_err(|error| ConfigError::malformed("WORKER_IDLE_TIMEOUT", error))?;
         let slots: u16 = env.or("WORKER_SLOTS", 3)?;
+        let running_per_user: u32 = env.or("LIMIT_RUNNING_PER_USER", 2)?;
         Ok(Self {
             namespace: env.required("POD_NAMESPACE")?,
             instance: env.text("POD_NAME"),
@@ -246,8 +247,14 @@ impl Controller {
                 slots: i32::from(slots),
                 size: PoolSize {
                     standby: env.or("WORKER_STANDBY", 0)?,
-                    idle_timeout,
+                    idle_timeout: duration(env, "WORKER_IDLE_TIMEOUT", 300)?,
                 },
+                running_per_user: (running_per_user > 0).then_some(running_per_user),
+            },
+            slot_ledger: env.required("SLOT_LEDGER")?,
+            policy: Policy {
+                ttl_after_finished: duration(env, "JOB_TTL", 7 * 86_400)?,
+                clean_up_patience: duration(env, "CLEAN_UP_PATIENCE", 3_600)?,
             },
             health_address: env.or("HEALTH_ADDRESS", SocketAddr::from(([0, 0, 0, 0], 8080)))?,
         })
@@ -269,6 +276,19 @@ impl Controller {
             )
         })
     }
+}
+
+/// A duration; `0s` is none.
+fn duration(
+    env: &Environment,
+    name: &'static str,
+    default_seconds: u32,
+) -> Result<SignedDuration, ConfigError> {
+    if env.text(name).as_deref() == Some("0s") {
+        return Ok(SignedDuration::ZERO);
+    }
+    let duration = env.or(name, HumanDuration::from_secs(default_seconds))?;
+    SignedDuration::try_from(duration.get()).map_err(|error| ConfigError::malformed(name, error))
 }
 
 async fn read_file(variable: &'static str, path: &PathBuf) -> Result<String, ConfigError> {

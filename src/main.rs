@@ -117,8 +117,10 @@ async fn run_controller(env: &Environment) -> anyhow::Result<()> {
         factory,
         pool: config.pool,
         clean_up,
+        policy: config.policy,
+        slot_ledger: config.slot_ledger,
     };
-    controller::run(settings, client, readiness, stop).await;
+    controller::run(settings, client, readiness, stop).await?;
     health.await?.context("serving health endpoints failed")
 }
 

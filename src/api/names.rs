@@ -30,11 +30,19 @@ pub const TEMPLATE_LABEL: &str = "telestream.io/template-hash";
 /// Label of a worker pod: the hash of the session that its slot had when it was made.
 pub const SESSION_LABEL: &str = "telestream.io/session-hash";
 
+/// The exit code of a worker whose session Telegram does not accept (`EX_CONFIG`).
+pub const SESSION_REFUSED_EXIT_CODE: u8 = 78;
+
 /// Metadata key of an object: the UID of the `TransferJob` that made it.
 pub const OBJECT_UID_KEY: &str = "tj-uid";
 
 /// The metadata of an object that names the file at Telegram that it was made of.
 pub const OBJECT_FILE_KEY: &str = "tj-file";
+
+/// The hour, counted from 1970, that a time is in.
+pub fn wake_hour(time: Timestamp) -> i64 {
+    time.as_second().div_euclid(3_600)
+}
 
 /// The worker pod of a slot. One slot, one name: the API server allows no second.
 pub fn worker_pod(prefix: &str, slot: i32) -> String {

@@ -3,6 +3,7 @@
 
 use std::{collections::BTreeMap, time::Duration};
 
+use jiff::Timestamp;
 use k8s_openapi::api::core::v1::Pod;
 use kube::{
     Api, Client, Resource as _, ResourceExt as _,
@@ -19,7 +20,7 @@ use crate::{
 };
 
 /// A call that takes longer is given up.
-const CALL_TIMEOUT: Duration = Duration::from_secs(8);
+const CALL_TIMEOUT: Duration = Duration::from_secs(4);
 
 /// Longest text of an event, by the API's own limit.
 const MAX_NOTE_BYTES: usize = 1_024;
@@ -126,13 +127,24 @@ impl Writer {
             .await
     }
 
-    /// Labels the job finished: it leaves the main watch.
+    /// Labels the job finished: it leaves the main watch, and is looked at again at `wake`.
     ///
     /// # Errors
     /// As [`Self::status`].
-    pub async fn label_finished(&self, job: &TransferJob) -> Result<(), ApiError> {
-        self.metadata(job, json!({ "labels": { names::FINISHED_LABEL: "true" } }))
-            .await
+    pub async fn label_finished(
+        &self,
+        job: &TransferJob,
+        wake: Option<Timestamp>,
+    ) -> Result<(), ApiError> {
+        let generation = job.metadata.generation.unwrap_or_default().to_string();
+        let change = json!({
+            "labels": {
+                names::FINISHED_LABEL: generation,
+                names::WAKE_HOUR_LABEL: wake.map(|time| names::wake_hour(time).to_string()),
+            },
+            "annotations": { names::WAKE_ANNOTATION: wake.map(|time| time.to_string()) },
+        });
+        self.metadata(job, change).await
     }
 
     /// Takes the finished label off a job, by name: it comes back into the main watch.
@@ -140,13 +152,31 @@ impl Writer {
     /// # Errors
     /// What keeps us from writing.
     pub async fn unlabel_finished(&self, name: &str) -> Result<(), ApiError> {
-        let patch = json!({ "metadata": { "labels": { names::FINISHED_LABEL: null } } });
+        let patch = json!({ "metadata": {
+            "labels": { names::FINISHED_LABEL: null, names::WAKE_HOUR_LABEL: null },
+            "annotations": { names::WAKE_ANNOTATION: null },
+        } });
         call(
             self.jobs
                 .patch_metadata(name, &PatchParams::default(), &Patch::Merge(patch)),
         )
         .await
         .map(drop)
+    }
+
+    /// Deletes the job, if it is still as observed.
+    ///
+    /// # Errors
+    /// As [`Self::status`].
+    pub async fn delete_job(&self, job: &TransferJob) -> Result<(), ApiError> {
+        let preconditions = Preconditions {
+            uid: job.uid(),
+            resource_version: job.resource_version(),
+        };
+        let parameters = DeleteParams::background().preconditions(preconditions);
+        call(self.jobs.delete(&job.name_any(), &parameters))
+            .await
+            .map(drop)
     }
 
     /// Tells of a transition. A lost event is not repeated: the status says the same.
@@ -170,13 +200,15 @@ impl Writer {
         call(self.recorder.publish(&event, &job.object_ref(&()))).await
     }
 
-    /// Makes a pod. One that is there already is as good.
+    /// Makes a pod, and returns its UID. There may be one of its name already: it is seen by the
+    /// watch.
     ///
     /// # Errors
     /// What keeps us from writing.
-    pub async fn create_pod(&self, pod: &Pod) -> Result<(), ApiError> {
+    pub async fn create_pod(&self, pod: &Pod) -> Result<Option<String>, ApiError> {
         match call(self.pods.create(&PostParams::default(), pod)).await {
-            Ok(_) | Err(ApiError::Conflict) => Ok(()),
+            Ok(made) => Ok(made.uid()),
+            Err(ApiError::Conflict) => Ok(None),
             Err(error) => Err(error),
         }
     }
@@ -223,7 +255,8 @@ fn observed(job: &TransferJob, mut patch: Value) -> Value {
     patch
 }
 
-async fn call<T>(request: impl Future<Output = kube::Result<T>>) -> Result<T, ApiError> {
+/// Makes a call under a deadline.
+pub(super) async fn call<T>(request: impl Future<Output = kube::Result<T>>) -> Result<T, ApiError> {
     match timeout(CALL_TIMEOUT, request).await {
         Err(_) => Err(ApiError::Timeout),
         Ok(Ok(reply)) => Ok(reply),

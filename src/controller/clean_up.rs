@@ -4,16 +4,20 @@
 //! any more. Everything here can be repeated: what is gone already is as good.
 
 use aws_lc_rs::hmac;
+use jiff::Timestamp;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use kube::ResourceExt as _;
 use tracing::info;
+
+use super::lifecycle::Keep;
 
 use crate::{
     Class,
     api::{
-        ConditionType, ReclaimPolicy, TransferJob, find_condition,
+        ConditionType, Link, ReclaimPolicy, TransferJob, TransferJobStatus, find_condition,
         names::{self, Placement},
     },
-    oci::{self, BucketName, ObjectName, ObjectStorage},
+    oci::{self, BucketName, NewPar, ObjectName, ObjectStorage},
 };
 
 /// Object storage could not be cleaned up.
@@ -48,8 +52,8 @@ struct Place {
 }
 
 impl CleanUp {
-    /// Removes what a finished job no longer needs: open uploads, and the links of attempts whose
-    /// outcome was not the last word.
+    /// Removes what a finished job no longer needs: open uploads, the links of attempts whose
+    /// outcome was not the last word, and, if it failed, an object that nobody was told of.
     ///
     /// A first attempt that succeeded leaves nothing, and costs nothing here.
     ///
@@ -57,14 +61,19 @@ impl CleanUp {
     /// Object storage cannot be reached or refuses.
     pub async fn leftovers(&self, job: &TransferJob) -> Result<(), CleanUpError> {
         let status = job.status.clone().unwrap_or_default();
-        let succeeded = find_condition(&status.conditions, ConditionType::Complete).is_some();
-        if status.attempt == 0 || succeeded && status.attempt == 1 && status.upload.is_none() {
+        let complete = is_complete(&status);
+        if status.attempt == 0 || complete && status.attempt == 1 && status.upload.is_none() {
             return Ok(());
         }
         let place = self.place(job)?;
         self.abort_uploads(&place).await?;
-        let kept = succeeded.then(|| names::link_name(&place.uid, status.attempt));
-        self.delete_links(&place, kept.as_deref()).await
+        let kept = status.link.as_ref().filter(|_| complete);
+        self.delete_links(&place, kept.map(|link| link.id.as_str()))
+            .await?;
+        if !complete {
+            self.delete_objects(&place).await?;
+        }
+        Ok(())
     }
 
     /// Removes everything that must not outlive the job: uploads, links, and the object if the
@@ -80,11 +89,72 @@ impl CleanUp {
         let place = self.place(job)?;
         self.abort_uploads(&place).await?;
         self.delete_links(&place, None).await?;
-        let complete = find_condition(&status.conditions, ConditionType::Complete).is_some();
-        if !complete || job.spec.reclaim_policy == ReclaimPolicy::Delete {
+        if !is_complete(&status) || job.spec.reclaim_policy == ReclaimPolicy::Delete {
             self.delete_objects(&place).await?;
         }
         Ok(())
+    }
+
+    /// Ends the links of a job.
+    ///
+    /// # Errors
+    /// Object storage cannot be reached or refuses.
+    pub async fn end_links(&self, job: &TransferJob, keep: Keep) -> Result<(), CleanUpError> {
+        let current = job.status.as_ref().and_then(|status| status.link.as_ref());
+        let kept = current.filter(|_| keep == Keep::Current);
+        let place = self.place(job)?;
+        self.delete_links(&place, kept.map(|link| link.id.as_str()))
+            .await
+    }
+
+    /// Makes another link to the object of a job. The one in its status goes on working; others,
+    /// which may have been made and lost, are ended.
+    ///
+    /// # Errors
+    /// Object storage cannot be reached or refuses.
+    pub async fn renew_link(
+        &self,
+        job: &TransferJob,
+        expires: Timestamp,
+    ) -> Result<Link, CleanUpError> {
+        self.end_links(job, Keep::Current).await?;
+        let place = self.place(job)?;
+        let object = job
+            .status
+            .as_ref()
+            .and_then(|status| status.object.as_ref());
+        let generation = job.metadata.generation.unwrap_or_default();
+        let new = NewPar {
+            name: names::renewed_link_name(&place.uid, generation),
+            object: ObjectName::new(object.map_or("", |object| object.name.as_str()))?,
+            expires,
+        };
+        let par = self.storage.create_par(&place.bucket, &new).await?;
+        info!("renewed a link");
+        Ok(Link {
+            id: par.id.as_str().to_owned(),
+            url: par.url.expose().to_owned(),
+            expires_at: Time(par.expires),
+            ttl: job.spec.link.ttl,
+        })
+    }
+
+    /// Whether a whole object of the job is there: only a whole one appears under its name.
+    ///
+    /// # Errors
+    /// Object storage cannot be reached or refuses.
+    pub async fn has_object(&self, job: &TransferJob) -> Result<bool, CleanUpError> {
+        let place = self.place(job)?;
+        let names = self
+            .storage
+            .list_objects(&place.bucket, place.placement.prefix())
+            .await?;
+        for name in names {
+            if place.placement.holds(name.as_str()) && self.is_ours(&place, &name).await? {
+                return Ok(true);
+            }
+        }
+        Ok(false)
     }
 
     fn place(&self, job: &TransferJob) -> Result<Place, CleanUpError> {
@@ -124,7 +194,7 @@ impl CleanUp {
             .list_pars(&place.bucket, place.placement.prefix())
             .await?
         {
-            if names::is_link_of(&par.name, &place.uid) && Some(par.name.as_str()) != kept {
+            if names::is_link_of(&par.name, &place.uid) && Some(par.id.as_str()) != kept {
                 self.storage.delete_par(&place.bucket, &par.id).await?;
                 info!("deleted a link");
             }
@@ -151,4 +221,8 @@ impl CleanUp {
         let head = self.storage.head_object(&place.bucket, name).await?;
         Ok(head.is_some_and(|head| head.metadata.get(names::OBJECT_UID_KEY) == Some(&place.uid)))
     }
+}
+
+fn is_complete(status: &TransferJobStatus) -> bool {
+    find_condition(&status.conditions, ConditionType::Complete).is_some()
 }

@@ -4,6 +4,8 @@
 //! from the stored phase. Each call names one step; after it the object changes and is looked at
 //! again, so a controller that dies between two steps goes on where it was.
 
+mod finished;
+
 use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
@@ -19,11 +21,62 @@ use crate::api::{
 /// How long a worker may take to stop before its pod is deleted.
 const STOP_GRACE: SignedDuration = SignedDuration::from_secs(30);
 
+/// A worker says something at least every 30 s. One that was not heard of for so long is replaced.
+const SILENCE_LIMIT: SignedDuration = SignedDuration::from_mins(2);
+
+/// One that talks but moves no byte for so long is replaced too: longer than a worker itself waits
+/// for any server.
+const STANDSTILL_LIMIT: SignedDuration = SignedDuration::from_mins(10);
+
 /// The longest wait between two attempts, unless a server asks for more.
 const MAX_BACKOFF: Duration = Duration::from_hours(1);
 
 /// Interruptions after which a transfer is given up all the same.
 const MAX_INTERRUPTIONS: i32 = 20;
+
+/// How long a worker of whose end nothing was heard may still act: it ends itself after 10 min
+/// without the API server.
+pub const STRAY_LIFE: SignedDuration = SignedDuration::from_mins(11);
+
+/// A job that may be run again is called queued when it has waited for so long: one that is taken
+/// at once is spared the write.
+const QUEUED_AFTER: SignedDuration = SignedDuration::from_secs(5);
+
+/// Reason of an attempt whose worker the kernel killed.
+const OUT_OF_MEMORY: &str = "OOMKilled";
+
+/// Reason of `LinkReady` while another link is in the status than all others that may be left.
+const RENEWING: &str = "Renewing";
+
+/// What an installation decides about all its jobs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Policy {
+    /// How long finished jobs are kept that do not say so themselves. Those with a link are kept
+    /// at least until it ends.
+    pub ttl_after_finished: SignedDuration,
+    /// How long a deleted job waits for object storage before it goes all the same.
+    pub clean_up_patience: SignedDuration,
+}
+
+/// What is seen of a job besides itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Sight {
+    /// The pod that its assignment names.
+    pub pod: PodSight,
+    /// What this controller has noticed of its worker.
+    pub signs: Signs,
+}
+
+/// When this controller saw what the job itself does not tell.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Signs {
+    /// When the worker was last heard of.
+    pub heard: Timestamp,
+    /// When it had last moved a byte.
+    pub moved: Timestamp,
+    /// Since when it has been asked to stop.
+    pub stopping: Option<Timestamp>,
+}
 
 /// The next step of a `TransferJob`.
 #[derive(Clone, Debug, PartialEq)]
@@ -36,10 +89,51 @@ pub enum Step {
     Write(Box<Transition>),
     /// Delete the pod that was told to stop and did not.
     DeletePod(Assignment),
-    /// Abort uploads that are left, then label it finished.
-    Finish,
-    /// Remove upload, links and, as the reclaim policy says, the object; then let go.
-    CleanUp,
+    /// Look into object storage: if a whole object of the job is there, go on with `found`, which
+    /// has the next attempt adopt it, otherwise with `missing`, which gives up.
+    LookForObject {
+        /// The job is tried once more.
+        found: Box<Transition>,
+        /// The job has failed.
+        missing: Box<Transition>,
+    },
+    /// End all links, or all but the one in the status, then write this.
+    EndLinks {
+        /// Whether the link in the status stays.
+        but_current: Keep,
+        /// What is written then.
+        then: Box<Transition>,
+    },
+    /// Make a link that ends at this time, and write it with [`renewed`].
+    RenewLink(Timestamp),
+    /// Remove what earlier attempts may have left, then write this.
+    RemoveLeftovers(Box<Transition>),
+    /// Remove what attempts may have left, then label it finished, to be looked at again then.
+    Finish(Option<Timestamp>),
+    /// Delete the job: it has been kept for long enough.
+    Delete,
+    /// Remove uploads, links and, as the reclaim policy says, the object; then let go.
+    CleanUp(Release),
+}
+
+/// Which links stay.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Keep {
+    /// None.
+    None,
+    /// The one in the status.
+    Current,
+}
+
+/// When a deleted job may go.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Release {
+    /// Once everything is removed.
+    WhenClean,
+    /// Not before that time, when everything is removed again: a stray worker may add to it.
+    NotBefore(Timestamp),
+    /// Now, whatever is left.
+    Now,
 }
 
 /// A change of status, and the Kubernetes event that tells of it.
@@ -63,23 +157,19 @@ pub struct Notice {
 }
 
 /// Names the next step.
-pub fn decide(job: &TransferJob, pod: PodSight, now: Timestamp) -> Step {
+pub fn decide(job: &TransferJob, sight: &Sight, policy: &Policy, now: Timestamp) -> Step {
     let status = job.status.clone().unwrap_or_default();
     if job.metadata.deletion_timestamp.is_some() {
-        return deleting(job, status, pod, now);
+        return deleting(job, status, sight, policy, now);
     }
     if is_finished(&status) {
-        return if job.labels().contains_key(names::FINISHED_LABEL) {
-            Step::Rest(None)
-        } else {
-            Step::Finish
-        };
+        return finished::decide(job, status, policy, now);
     }
     if !has_finalizer(job) {
         return Step::AddFinalizer;
     }
     match status.assignment.clone() {
-        Some(assignment) => running(job, status, &assignment, pod, now),
+        Some(assignment) => running(job, status, &assignment, sight, now),
         None => waiting(job, status, now),
     }
 }
@@ -120,23 +210,23 @@ pub fn assigned(job: &TransferJob, assignment: Assignment, now: Timestamp) -> Tr
     status
 }
 
-/// The status of a job for which no slot is free, if it does not say so yet.
-pub fn queued(job: &TransferJob, now: Timestamp) -> Option<TransferJobStatus> {
+/// The status of a job that waits for a worker, if it says something else. `why` is what keeps
+/// workers from starting, if anything does.
+pub fn queued(job: &TransferJob, why: Option<&Notice>, now: Timestamp) -> Option<TransferJobStatus> {
+    let (reason, message) = why.map_or(("WaitingForSlot", "Waits for a free worker"), |notice| {
+        (notice.reason.as_str(), notice.message.as_str())
+    });
     let mut status = job.status.clone().unwrap_or_default();
-    if status.phase == Phase::Queued {
+    let said = find_condition(&status.conditions, ConditionType::Admitted);
+    let is_said = match said {
+        Some(condition) => condition.reason == reason,
+        None => why.is_none(),
+    };
+    if status.phase == Phase::Queued && is_said {
         return None;
     }
-    set_phase(job, &mut status, Phase::Queued, "WaitingForSlot");
-    let message = "Waits for a free worker";
-    condition(
-        job,
-        &mut status,
-        ConditionType::Admitted,
-        ConditionStatus::False,
-        "WaitingForSlot",
-        message,
-        now,
-    );
+    set_phase(job, &mut status, Phase::Queued, reason);
+    not_admitted(job, &mut status, reason, message, now);
     Some(status)
 }
 
@@ -159,72 +249,108 @@ fn has_finalizer(job: &TransferJob) -> bool {
 fn deleting(
     job: &TransferJob,
     mut status: TransferJobStatus,
-    pod: PodSight,
+    sight: &Sight,
+    policy: &Policy,
     now: Timestamp,
 ) -> Step {
     if !has_finalizer(job) {
         return Step::Rest(None);
     }
     let Some(assignment) = status.assignment.clone() else {
-        return Step::CleanUp;
+        return Step::CleanUp(release(job, &status, policy, now));
     };
-    if outcome_of(&status, &assignment).is_some() || pod != PodSight::Alive {
-        end_attempt(&mut status);
-        set_phase(job, &mut status, Phase::Cancelled, "Deleted");
-        return write(status, None);
+    let ended = outcome_of(&status, &assignment).is_some();
+    match sight.pod {
+        PodSight::Alive if !ended => return stop_or_delete(assignment, &sight.signs, now),
+        PodSight::Leaving { lost_at } if !ended && lost_at > now => {
+            return Step::Rest(Some(lost_at));
+        }
+        PodSight::Leaving { .. } | PodSight::Gone if !ended => stray(&mut status, now),
+        _ => {}
     }
-    let since = job
-        .metadata
-        .deletion_timestamp
-        .as_ref()
-        .map_or(now, |time| time.0);
-    stop_or_delete(assignment, since, now)
+    status.assignment = None;
+    set_phase(job, &mut status, Phase::Cancelled, "Deleted");
+    write(status, None)
+}
+
+fn release(
+    job: &TransferJob,
+    status: &TransferJobStatus,
+    policy: &Policy,
+    now: Timestamp,
+) -> Release {
+    let since = job.metadata.deletion_timestamp.as_ref();
+    let patient_until = since.map_or(now, |since| later(since.0, policy.clean_up_patience));
+    match status.stray_until.as_ref().map(|until| until.0) {
+        Some(until) if until > now => Release::NotBefore(until),
+        _ if patient_until <= now => Release::Now,
+        _ => Release::WhenClean,
+    }
 }
 
 fn running(
     job: &TransferJob,
     mut status: TransferJobStatus,
     assignment: &Assignment,
-    pod: PodSight,
+    sight: &Sight,
     now: Timestamp,
 ) -> Step {
     if let Some(outcome) = outcome_of(&status, assignment).cloned() {
         return accept(job, status, assignment, &outcome, now);
     }
-    match pod {
-        PodSight::Ended(end) => {
-            return accept(
-                job,
-                status,
-                assignment,
-                &outcome_of_pod(end, assignment.attempt),
-                now,
-            );
+    let lost = match sight.pod {
+        PodSight::Alive => None,
+        PodSight::Leaving { lost_at } if lost_at > now => Some(lost_at),
+        PodSight::Leaving { .. } => {
+            stray(&mut status, now);
+            return accept_end(job, status, assignment, PodEnd::Lost, now);
         }
         PodSight::Gone => {
-            let outcome = outcome_of_pod(PodEnd::Deleted, assignment.attempt);
-            return accept(job, status, assignment, &outcome, now);
+            stray(&mut status, now);
+            return accept_end(job, status, assignment, PodEnd::Deleted, now);
         }
-        PodSight::Alive => {}
+        PodSight::Ended(end) => return accept_end(job, status, assignment, end, now),
+    };
+    if assignment.stop.is_some() || job.spec.suspend {
+        return match (stop_or_delete(assignment.clone(), &sight.signs, now), lost) {
+            (Step::Rest(wake), lost) => Step::Rest(wake.into_iter().chain(lost).min()),
+            (step, _) => step,
+        };
     }
     let deadline = deadline(job, &status);
-    match (deadline, assignment.stop) {
-        (Some(deadline), Some(_)) => stop_or_delete(assignment.clone(), deadline, now),
-        (Some(deadline), None) if deadline <= now => {
-            status.assignment = Some(Assignment {
-                stop: Some(StopReason::DeadlineExceeded),
-                ..assignment.clone()
-            });
-            write(status, None)
-        }
-        (deadline, _) => Step::Rest(deadline),
-    }
+    let silent = later(sight.signs.heard, SILENCE_LIMIT);
+    let still = later(sight.signs.moved, STANDSTILL_LIMIT);
+    let stop = if deadline.is_some_and(|deadline| deadline <= now) {
+        StopReason::DeadlineExceeded
+    } else if silent.min(still) <= now {
+        StopReason::Stalled
+    } else {
+        let wake = [silent, still].into_iter().chain(lost).chain(deadline).min();
+        return Step::Rest(wake);
+    };
+    status.assignment = Some(Assignment {
+        stop: Some(stop),
+        ..assignment.clone()
+    });
+    write(status, None)
+}
+
+/// Ends an attempt by the end of its pod, of which the worker said nothing.
+fn accept_end(
+    job: &TransferJob,
+    status: TransferJobStatus,
+    assignment: &Assignment,
+    end: PodEnd,
+    now: Timestamp,
+) -> Step {
+    let outcome = outcome_of_pod(end, assignment.attempt);
+    accept(job, status, assignment, &outcome, now)
 }
 
 fn waiting(job: &TransferJob, mut status: TransferJobStatus, now: Timestamp) -> Step {
     let deadline = deadline(job, &status);
     if deadline.is_some_and(|deadline| deadline <= now) {
-        return fail(job, status, "DeadlineExceeded", &deadline_message(job), now);
+        return write_failure(job, status, "DeadlineExceeded", &deadline_message(job), now);
     }
     if job.spec.suspend {
         if status.reason.as_deref() == Some("Suspended") {
@@ -232,23 +358,22 @@ fn waiting(job: &TransferJob, mut status: TransferJobStatus, now: Timestamp) -> 
         }
         set_phase(job, &mut status, Phase::Pending, "Suspended");
         let message = "Suspended: set spec.suspend to false to go on";
-        condition(
-            job,
-            &mut status,
-            ConditionType::Admitted,
-            ConditionStatus::False,
-            "Suspended",
-            message,
-            now,
-        );
+        not_admitted(job, &mut status, "Suspended", message, now);
         return write(status, None);
     }
-    let next = status
-        .next_attempt_time
-        .as_ref()
-        .map(|time| time.0)
-        .filter(|time| *time > now);
-    Step::Rest(next.into_iter().chain(deadline).min())
+    if status.phase == Phase::Queued {
+        return Step::Rest(deadline);
+    }
+    // It was suspended, or backs off: whoever may run is queued.
+    let due = status.next_attempt_time.as_ref().map(|time| time.0);
+    let said = due.map_or(now, |due| later(due, QUEUED_AFTER));
+    if said <= now
+        && let Some(status) = queued(job, None, now)
+    {
+        return write(status, None);
+    }
+    let due = due.filter(|due| *due > now);
+    Step::Rest(due.into_iter().chain([said]).chain(deadline).min())
 }
 
 /// Ends an attempt by what became of it.
@@ -259,56 +384,89 @@ fn accept(
     outcome: &Outcome,
     now: Timestamp,
 ) -> Step {
-    end_attempt(&mut status);
-    match outcome.result {
-        OutcomeResult::Succeeded if status.object.is_some() && status.link.is_some() => {
-            succeed(job, status, now)
-        }
-        OutcomeResult::PermanentFailure => {
+    status.assignment = None;
+    let is_delivered = status.object.is_some() && status.link.is_some();
+    match (outcome.result, assignment.stop) {
+        (OutcomeResult::Succeeded, _) if is_delivered => succeed(job, status, now),
+        (OutcomeResult::PermanentFailure, _) => {
             fail(job, status, &outcome.reason, &outcome.message, now)
         }
+        (_, Some(StopReason::DeadlineExceeded)) => {
+            write_failure(job, status, "DeadlineExceeded", &deadline_message(job), now)
+        }
+        (_, Some(StopReason::Stalled)) => {
+            let stalled = Outcome {
+                reason: "Stalled".to_owned(),
+                message: "The worker came to a standstill".to_owned(),
+                ..outcome.clone()
+            };
+            failed_once(job, status, &stalled, now)
+        }
+        // Whatever ended it, it was to end.
+        (OutcomeResult::Stopped, None) => stopped(job, status, outcome, now),
+        (OutcomeResult::Interrupted, None) if job.spec.suspend => {
+            stopped(job, status, outcome, now)
+        }
         // A success without object or link is no success.
-        OutcomeResult::Succeeded | OutcomeResult::TransientFailure => {
-            status.failures += 1;
-            if status.failures > job.spec.retry.limit {
-                let message = format!(
-                    "{} (given up after {} attempts)",
-                    outcome.message, status.attempt
-                );
-                return fail(job, status, &outcome.reason, &message, now);
-            }
-            let wait = backoff(job, status.failures, status.attempt).max(retry_after(outcome));
-            retry(job, status, outcome, wait, now)
+        (OutcomeResult::Succeeded | OutcomeResult::TransientFailure, None) => {
+            failed_once(job, status, outcome, now)
         }
-        OutcomeResult::Interrupted => {
-            status.interruptions += 1;
-            if status.interruptions > MAX_INTERRUPTIONS {
-                let message = format!(
-                    "Interrupted {MAX_INTERRUPTIONS} times, last: {}",
-                    outcome.message
-                );
-                return fail(job, status, &outcome.reason, &message, now);
-            }
-            let wait = backoff(job, status.interruptions, status.attempt).max(retry_after(outcome));
-            retry(job, status, outcome, wait, now)
-        }
-        OutcomeResult::Stopped if assignment.stop == Some(StopReason::DeadlineExceeded) => {
-            fail(job, status, "DeadlineExceeded", &deadline_message(job), now)
-        }
-        OutcomeResult::Stopped => {
-            set_phase(job, &mut status, Phase::Pending, "Stopped");
-            condition(
-                job,
-                &mut status,
-                ConditionType::Admitted,
-                ConditionStatus::False,
-                "Stopped",
-                &outcome.message,
-                now,
-            );
-            write(status, None)
-        }
+        (OutcomeResult::Interrupted, None) => interrupted(job, status, outcome, now),
     }
+}
+
+fn stopped(
+    job: &TransferJob,
+    mut status: TransferJobStatus,
+    outcome: &Outcome,
+    now: Timestamp,
+) -> Step {
+    set_phase(job, &mut status, Phase::Pending, "Stopped");
+    not_admitted(job, &mut status, "Stopped", &outcome.message, now);
+    write(status, None)
+}
+
+fn failed_once(
+    job: &TransferJob,
+    mut status: TransferJobStatus,
+    outcome: &Outcome,
+    now: Timestamp,
+) -> Step {
+    let limit = job.spec.retry.limit;
+    status.failures = status.failures.saturating_add(1);
+    if outcome.reason == OUT_OF_MEMORY {
+        // The same bytes in the same memory: one more try, not as many as there are.
+        status.failures = status.failures.max(limit);
+    }
+    if status.failures > limit {
+        let message = format!(
+            "{} (given up after {} attempts)",
+            outcome.message, status.attempt
+        );
+        return fail(job, status, &outcome.reason, &message, now);
+    }
+    let wait = backoff(job, status.failures, status.attempt).max(retry_after(outcome));
+    let transition = retry(job, status, outcome, wait, now);
+    Step::Write(Box::new(transition))
+}
+
+fn interrupted(
+    job: &TransferJob,
+    mut status: TransferJobStatus,
+    outcome: &Outcome,
+    now: Timestamp,
+) -> Step {
+    status.interruptions = status.interruptions.saturating_add(1);
+    if status.interruptions > MAX_INTERRUPTIONS {
+        let message = format!(
+            "Interrupted {MAX_INTERRUPTIONS} times, last: {}",
+            outcome.message
+        );
+        return fail(job, status, &outcome.reason, &message, now);
+    }
+    let wait = backoff(job, status.interruptions, status.attempt).max(retry_after(outcome));
+    let transition = retry(job, status, outcome, wait, now);
+    Step::Write(Box::new(transition))
 }
 
 fn succeed(job: &TransferJob, mut status: TransferJobStatus, now: Timestamp) -> Step {
@@ -343,13 +501,50 @@ fn succeed(job: &TransferJob, mut status: TransferJobStatus, now: Timestamp) -> 
     )
 }
 
+/// Gives up, unless an earlier attempt stored the object and did not come to say so: then the next
+/// one adopts it. It does not look twice.
 fn fail(
+    job: &TransferJob,
+    status: TransferJobStatus,
+    reason: &str,
+    message: &str,
+    now: Timestamp,
+) -> Step {
+    if status.adoption_attempt == Some(status.attempt) {
+        return write_failure(job, status, reason, message, now);
+    }
+    let outcome = Outcome {
+        attempt: status.attempt,
+        result: OutcomeResult::Interrupted,
+        reason: "ObjectFound".to_owned(),
+        message: "The object is stored already".to_owned(),
+        retry_after_seconds: None,
+    };
+    let mut found = retry(job, status.clone(), &outcome, Duration::ZERO, now);
+    found.status.adoption_attempt = Some(status.attempt.saturating_add(1));
+    Step::LookForObject {
+        found: Box::new(found),
+        missing: Box::new(failure(job, status, reason, message, now)),
+    }
+}
+
+fn write_failure(
+    job: &TransferJob,
+    status: TransferJobStatus,
+    reason: &str,
+    message: &str,
+    now: Timestamp,
+) -> Step {
+    Step::Write(Box::new(failure(job, status, reason, message, now)))
+}
+
+fn failure(
     job: &TransferJob,
     mut status: TransferJobStatus,
     reason: &str,
     message: &str,
     now: Timestamp,
-) -> Step {
+) -> Transition {
     status.completion_time = Some(Time(now));
     status.next_attempt_time = None;
     set_phase(job, &mut status, Phase::Failed, reason);
@@ -362,12 +557,15 @@ fn fail(
         message,
         now,
     );
-    let notice = Notice {
+    let event = Notice {
         warning: true,
         reason: reason.to_owned(),
         message: message.to_owned(),
     };
-    write(status, Some(notice))
+    Transition {
+        status,
+        event: Some(event),
+    }
 }
 
 fn retry(
@@ -376,35 +574,25 @@ fn retry(
     outcome: &Outcome,
     wait: Duration,
     now: Timestamp,
-) -> Step {
-    let next = SignedDuration::try_from(wait)
-        .ok()
-        .and_then(|wait| now.checked_add(wait).ok())
-        .unwrap_or(now);
-    status.next_attempt_time = Some(Time(next));
+) -> Transition {
+    let wait_signed = SignedDuration::try_from(wait).unwrap_or(SignedDuration::MAX);
+    status.next_attempt_time = Some(Time(later(now, wait_signed)));
     set_phase(job, &mut status, Phase::Pending, &outcome.reason);
     let message = format!(
         "{}; the next attempt begins in {} s",
         outcome.message,
         wait.as_secs()
     );
-    condition(
-        job,
-        &mut status,
-        ConditionType::Admitted,
-        ConditionStatus::False,
-        &outcome.reason,
-        &message,
-        now,
-    );
-    write(
+    not_admitted(job, &mut status, &outcome.reason, &message, now);
+    let event = Notice {
+        warning: true,
+        reason: outcome.reason.clone(),
+        message,
+    };
+    Transition {
         status,
-        Some(Notice {
-            warning: true,
-            reason: outcome.reason.clone(),
-            message,
-        }),
-    )
+        event: Some(event),
+    }
 }
 
 /// What a pod's end says of the attempt that it ran, when the worker said nothing.
@@ -412,8 +600,8 @@ fn outcome_of_pod(end: PodEnd, attempt: i32) -> Outcome {
     let (result, reason, message) = match end {
         PodEnd::OutOfMemory => (
             OutcomeResult::TransientFailure,
-            "OOMKilled",
-            "The worker ran out of memory".to_owned(),
+            OUT_OF_MEMORY,
+            "The worker ran out of memory: give it a higher limit".to_owned(),
         ),
         PodEnd::Evicted => (
             OutcomeResult::Interrupted,
@@ -424,6 +612,16 @@ fn outcome_of_pod(end: PodEnd, attempt: i32) -> Outcome {
             OutcomeResult::Interrupted,
             "PodDeleted",
             "The worker's pod was deleted".to_owned(),
+        ),
+        PodEnd::Lost => (
+            OutcomeResult::Interrupted,
+            "NodeLost",
+            "The worker's node is out of reach".to_owned(),
+        ),
+        PodEnd::SessionRefused => (
+            OutcomeResult::Interrupted,
+            "SessionRefused",
+            "Telegram does not accept the worker's session".to_owned(),
         ),
         PodEnd::Exited(0) => (
             OutcomeResult::Interrupted,
@@ -452,9 +650,9 @@ fn outcome_of<'a>(status: &'a TransferJobStatus, assignment: &Assignment) -> Opt
         .filter(|outcome| outcome.attempt == assignment.attempt)
 }
 
-/// A stopping worker is waited for until its grace has passed since `since`.
-fn stop_or_delete(assignment: Assignment, since: Timestamp, now: Timestamp) -> Step {
-    let until = since.checked_add(STOP_GRACE).unwrap_or(now);
+/// A stopping worker is waited for until its grace has passed.
+fn stop_or_delete(assignment: Assignment, signs: &Signs, now: Timestamp) -> Step {
+    let until = later(signs.stopping.unwrap_or(now), STOP_GRACE);
     if until <= now {
         Step::DeletePod(assignment)
     } else {
@@ -462,15 +660,19 @@ fn stop_or_delete(assignment: Assignment, since: Timestamp, now: Timestamp) -> S
     }
 }
 
-fn end_attempt(status: &mut TransferJobStatus) {
-    status.assignment = None;
+/// An attempt ends, and its worker may go on all the same.
+fn stray(status: &mut TransferJobStatus, now: Timestamp) {
+    status.stray_until = Some(Time(later(now, STRAY_LIFE)));
+}
+
+fn later(time: Timestamp, wait: SignedDuration) -> Timestamp {
+    time.saturating_add(wait).unwrap_or(Timestamp::MAX)
 }
 
 fn deadline(job: &TransferJob, status: &TransferJobStatus) -> Option<Timestamp> {
     let start = status.start_time.as_ref()?.0;
-    start
-        .checked_add(SignedDuration::from_secs(job.spec.active_deadline_seconds?))
-        .ok()
+    let seconds = job.spec.active_deadline_seconds?;
+    Some(later(start, SignedDuration::from_secs(seconds)))
 }
 
 fn deadline_message(job: &TransferJob) -> String {
@@ -509,6 +711,24 @@ fn backoff(job: &TransferJob, times: i32, attempt: i32) -> Duration {
     base + base.mul_f64(f64::from(seed % 1_000) / 2_000.0)
 }
 
+fn not_admitted(
+    job: &TransferJob,
+    status: &mut TransferJobStatus,
+    reason: &str,
+    message: &str,
+    now: Timestamp,
+) {
+    condition(
+        job,
+        status,
+        ConditionType::Admitted,
+        ConditionStatus::False,
+        reason,
+        message,
+        now,
+    );
+}
+
 fn set_phase(job: &TransferJob, status: &mut TransferJobStatus, phase: Phase, reason: &str) {
     status.phase = phase;
     status.reason = Some(reason.to_owned());
@@ -538,6 +758,8 @@ fn condition(
 fn write(status: TransferJobStatus, event: Option<Notice>) -> Step {
     Step::Write(Box::new(Transition { status, event }))
 }
+
+pub use finished::renewed;
 
 #[cfg(test)]
 mod tests;

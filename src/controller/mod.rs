@@ -9,23 +9,30 @@
 pub mod admission;
 mod apply;
 mod clean_up;
+mod finished_jobs;
+mod ledger;
 pub mod lifecycle;
 mod merge_patch;
 pub mod pods;
 pub mod pool;
 mod reconcile;
 mod scheduler;
+pub mod sessions;
+pub mod signs;
+pub mod slots;
+mod worker_pods;
 
 use std::sync::Arc;
 
-use futures::{StreamExt as _, future};
+use futures::{Stream, StreamExt as _, future};
+use jiff::Timestamp;
 use k8s_openapi::{
     api::{apps::v1::Deployment, core::v1::Pod},
     apimachinery::pkg::apis::meta::v1::OwnerReference,
 };
 use kube::{
     Api, Client, Resource as _, ResourceExt as _,
-    api::PartialObjectMeta,
+    core::DeserializeGuard,
     runtime::{
         Controller, WatchStreamExt as _,
         controller::Config,
@@ -38,7 +45,9 @@ use tokio_stream::wrappers::ReceiverStream;
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
+pub use apply::ApiError;
 pub use clean_up::CleanUp;
+pub use lifecycle::Policy;
 pub use pods::{PodFactory, TemplateError};
 pub use scheduler::PoolSettings;
 
@@ -47,8 +56,12 @@ use crate::{
     ops::health::Readiness,
 };
 use apply::Writer;
+use finished_jobs::FinishedJobs;
+use ledger::Ledger;
 use reconcile::Context;
-use scheduler::Scheduler;
+use scheduler::{Scheduler, World};
+use sessions::Sessions;
+use worker_pods::WorkerPods;
 
 /// Jobs that are reconciled at the same time.
 const CONCURRENCY: u16 = 16;
@@ -70,6 +83,10 @@ pub struct ControllerSettings {
     pub pool: PoolSettings,
     /// Removes what transfers leave.
     pub clean_up: CleanUp,
+    /// What is decided about all jobs.
+    pub policy: Policy,
+    /// The ConfigMap that says which slots are held.
+    pub slot_ledger: String,
 }
 
 /// The controller cannot begin.
@@ -82,6 +99,14 @@ pub enum StartError {
         name: String,
         /// Why.
         source: Box<kube::Error>,
+    },
+    /// The ledger of slots cannot be read.
+    #[error("the ConfigMap {name} cannot be read: {source}")]
+    Ledger {
+        /// Its name.
+        name: String,
+        /// Why.
+        source: ApiError,
     },
 }
 
@@ -115,12 +140,15 @@ pub async fn owner(
 }
 
 /// Runs until `stop`.
+///
+/// # Errors
+/// It cannot begin.
 pub async fn run(
     settings: ControllerSettings,
     client: Client,
     readiness: Readiness,
     stop: CancellationToken,
-) {
+) -> Result<(), StartError> {
     let ControllerSettings {
         namespace,
         instance,
@@ -128,35 +156,50 @@ pub async fn run(
         factory,
         pool,
         clean_up,
+        policy,
+        slot_ledger,
     } = settings;
+    let ledger = Ledger::open(client.clone(), &namespace, &slot_ledger)
+        .await
+        .map_err(|source| StartError::Ledger {
+            name: slot_ledger,
+            source,
+        })?;
     let writer = Writer::new(client.clone(), &namespace, instance);
-    let jobs_api: Api<TransferJob> = Api::namespaced(client.clone(), &namespace);
-    let unfinished = watcher::Config::default().labels(&format!("!{}", names::FINISHED_LABEL));
-    let controller = Controller::new(jobs_api, unfinished);
-    let jobs = controller.store();
-    let scheduler_wake = Arc::new(Notify::new());
-
-    let (pods, pod_changes) = watch_pods(
-        client.clone(),
-        &namespace,
-        &worker_selector,
-        &jobs,
-        &scheduler_wake,
-        &stop,
-    );
+    let wake = Arc::new(Notify::new());
+    let (pods, pod_events) =
+        WorkerPods::watch(Api::namespaced(client.clone(), &namespace), &worker_selector);
+    let (jobs, jobs_writer) = reflector::store();
     let context = Arc::new(Context {
         writer: writer.clone(),
         pods: pods.clone(),
         clean_up,
-        scheduler: Arc::clone(&scheduler_wake),
+        policy,
+        watch: signs::Watch::default(),
+        scheduler: Arc::clone(&wake),
         errors: reconcile::ErrorCounts::default(),
     });
-    let reconciling = controller
+    let job_events = watch_jobs(
+        Api::namespaced(client.clone(), &namespace),
+        Arc::clone(&context),
+    )
+    .reflect(jobs_writer)
+    .touched_objects();
+    let (pod_changes_tx, pod_changes) = mpsc::channel(POD_CHANGES);
+    let following = follow_pods(pod_events, jobs.clone(), pod_changes_tx, Arc::clone(&wake), &stop);
+    let reconciling = Controller::for_stream(job_events, jobs.clone())
         .with_config(Config::default().concurrency(CONCURRENCY))
         .reconcile_on(ReceiverStream::new(pod_changes))
         .graceful_shutdown_on(stop.clone().cancelled_owned())
         .run(reconcile::reconcile, reconcile::on_error, context)
         .for_each(|_| future::ready(()));
+    let secrets = (0..pool.slots).map(|slot| (slot, factory.session_secret(slot)));
+    let (mut sessions, watching_sessions) = Sessions::watch(
+        &Api::namespaced(client.clone(), &namespace),
+        secrets.collect(),
+        Arc::clone(&wake),
+        stop.clone(),
+    );
     let scheduling = async {
         // Deciding from half-filled caches would spawn what is there and admit what runs.
         if future::try_join(jobs.wait_until_ready(), pods.wait_until_ready())
@@ -165,67 +208,119 @@ pub async fn run(
         {
             return;
         }
+        tokio::select! {
+            () = stop.cancelled() => return,
+            () = sessions.wait_until_ready() => {}
+        }
         info!("caches are filled");
         readiness.set_ready();
-        Scheduler::new(
-            jobs.clone(),
-            pods.clone(),
-            writer.clone(),
+        let world = World {
+            jobs: jobs.clone(),
+            pods: pods.clone(),
+            sessions,
+            ledger,
+            writer: writer.clone(),
             factory,
-            pool,
-            scheduler_wake,
-        )
-        .run(stop.clone())
-        .await;
+        };
+        Scheduler::new(world, pool, wake).run(stop.clone()).await;
     };
-    let reviving = revive_deleted(Api::namespaced(client, &namespace), &writer, &stop);
-    future::join3(reconciling, scheduling, reviving).await;
+    let finished = FinishedJobs::new(Api::namespaced(client, &namespace), writer.clone());
+    future::join5(
+        reconciling,
+        following,
+        watching_sessions,
+        scheduling,
+        finished.run(&stop),
+    )
+    .await;
+    Ok(())
 }
 
-/// Keeps the worker pods in a store, and tells of each change the job that the pod runs.
-fn watch_pods(
-    client: Client,
-    namespace: &str,
-    selector: &str,
-    jobs: &Store<TransferJob>,
-    scheduler: &Arc<Notify>,
-    stop: &CancellationToken,
-) -> (Store<Pod>, mpsc::Receiver<ObjectRef<TransferJob>>) {
-    let (reader, writer) = reflector::store();
-    let (changes_tx, changes_rx) = mpsc::channel(POD_CHANGES);
-    let api: Api<Pod> = Api::namespaced(client, namespace);
-    let mut events = watcher(api, watcher::Config::default().labels(selector))
+/// The jobs that have not finished. What is of no use here is dropped before it is kept, and a job
+/// that cannot be read stops nobody else.
+fn watch_jobs(
+    jobs: Api<DeserializeGuard<TransferJob>>,
+    context: Arc<Context>,
+) -> impl Stream<Item = Result<watcher::Event<TransferJob>, watcher::Error>> + Send {
+    let unfinished = watcher::Config::default().labels(&format!("!{}", names::FINISHED_LABEL));
+    watcher(jobs, unfinished)
         .default_backoff()
-        .reflect(writer)
-        .boxed();
-    let (jobs, scheduler, stop) = (jobs.clone(), Arc::clone(scheduler), stop.clone());
-    // Ends with the token; the receiver's end is the controller's own.
-    tokio::spawn(async move {
-        loop {
-            let event = tokio::select! {
-                () = stop.cancelled() => return,
-                event = events.next() => event,
-            };
-            match event {
-                Some(Ok(
-                    watcher::Event::Apply(pod)
-                    | watcher::Event::Delete(pod)
-                    | watcher::Event::InitApply(pod),
-                )) => {
-                    for job in jobs.state_filter(|job| is_assigned_to(job, &pod)) {
-                        if changes_tx.send(ObjectRef::from_obj(&*job)).await.is_err() {
-                            return;
-                        }
-                    }
-                    scheduler.notify_one();
-                }
-                Some(Ok(_)) => scheduler.notify_one(),
-                Some(Err(error)) => warn!(%error, "watching pods failed; trying again"),
-                None => return,
+        .filter_map(move |event| {
+            if let Err(error) = &event {
+                warn!(%error, "watching jobs failed; trying again");
+                context.watch.begin_anew(Timestamp::now());
             }
+            future::ready(event.map(readable).transpose())
+        })
+}
+
+fn readable(event: watcher::Event<DeserializeGuard<TransferJob>>) -> Option<watcher::Event<TransferJob>> {
+    let read = |guard: DeserializeGuard<TransferJob>| match guard.0 {
+        Ok(mut job) => {
+            job.metadata.managed_fields = None;
+            Some(job)
         }
-    });
-    (reader, changes_rx)
+        Err(error) => {
+            let job = error.metadata.name.as_deref().unwrap_or_default();
+            warn!(job, error = error.error, "a TransferJob cannot be read and is left alone");
+            None
+        }
+    };
+    Some(match event {
+        watcher::Event::Apply(job) => watcher::Event::Apply(read(job)?),
+        watcher::Event::InitApply(job) => watcher::Event::InitApply(read(job)?),
+        watcher::Event::Delete(job) => watcher::Event::Delete(read(job)?),
+        watcher::Event::Init => watcher::Event::Init,
+        watcher::Event::InitDone => watcher::Event::InitDone,
+    })
+}
+
+/// Sees the worker pods, and tells of each change the job that the pod runs.
+async fn follow_pods(
+    events: impl Stream<Item = Result<watcher::Event<Pod>, watcher::Error>> + Send,
+    jobs: Store<TransferJob>,
+    changes: mpsc::Sender<ObjectRef<TransferJob>>,
+    scheduler: Arc<Notify>,
+    stop: &CancellationToken,
+) {
+    let mut events = std::pin::pin!(events);
+    loop {
+        let event = tokio::select! {
+            () = stop.cancelled() => return,
+            event = events.next() => event,
+        };
+        match event {
+            Some(Ok(
+                watcher::Event::Apply(pod)
+                | watcher::Event::Delete(pod)
+                | watcher::Event::InitApply(pod),
+            )) => {
+                for job in jobs.state_filter(|job| is_assigned_to(job, &pod)) {
+                    if changes.send(ObjectRef::from_obj(&*job)).await.is_err() {
+                        return;
+                    }
+                }
+                scheduler.notify_one();
+            }
+            Some(Ok(watcher::Event::InitDone)) => {
+                // Pods may have gone while nobody looked.
+                for job in jobs.state_filter(is_assigned) {
+                    if changes.send(ObjectRef::from_obj(&*job)).await.is_err() {
+                        return;
+                    }
+                }
+                scheduler.notify_one();
+            }
+            Some(Ok(watcher::Event::Init)) => {}
+            Some(Err(error)) => warn!(%error, "watching pods failed; trying again"),
+            None => return,
+        }
+    }
+}
+
+fn is_assigned(job: &TransferJob) -> bool {
+    let status = job.status.as_ref();
+    status.is_some_and(|status| status.assignment.is_some())
 }
 
 fn is_assigned_to(job: &TransferJob, pod: &Pod) -> bool {
@@ -234,36 +329,4 @@ fn is_assigned_to(job: &TransferJob, pod: &Pod) -> bool {
         .as_ref()
         .and_then(|status| status.assignment.as_ref());
     assignment.is_some_and(|assignment| Some(&assignment.pod_uid) == pod.metadata.uid.as_ref())
-}
-
-/// Brings finished jobs that are deleted back into the main watch, which cleans up after them.
-/// They are watched by metadata only and kept in no store: the cost follows active work.
-async fn revive_deleted(
-    jobs: Api<PartialObjectMeta<TransferJob>>,
-    writer: &Writer,
-    stop: &CancellationToken,
-) {
-    let finished = watcher::Config::default().labels(names::FINISHED_LABEL);
-    let mut events = watcher(jobs, finished)
-        .default_backoff()
-        .touched_objects()
-        .boxed();
-    loop {
-        let event = tokio::select! {
-            () = stop.cancelled() => return,
-            event = events.next() => event,
-        };
-        match event {
-            Some(Ok(job))
-                if job.metadata.deletion_timestamp.is_some() && !job.finalizers().is_empty() =>
-            {
-                if let Err(error) = writer.unlabel_finished(&job.name_any()).await {
-                    warn!(job = job.name_any(), %error, "a deleted job could not be revived");
-                }
-            }
-            Some(Ok(_)) => {}
-            Some(Err(error)) => warn!(%error, "watching finished jobs failed; trying again"),
-            None => return,
-        }
-    }
 }

@@ -4,18 +4,31 @@ use k8s_openapi::{
     api::core::v1::{Pod, PodTemplateSpec},
     apimachinery::pkg::apis::meta::v1::OwnerReference,
 };
+use jiff::{SignedDuration, Timestamp};
 use kube::{ResourceExt as _, api::ObjectMeta};
 
+use super::lifecycle::Notice;
 use crate::api::names;
 
 /// The template's volume that gets the slot's session.
 const SESSION_VOLUME: &str = "session";
+
+/// How long after its grace period a pod's end is waited for.
+const LOST_AFTER: SignedDuration = SignedDuration::from_secs(15);
+
+/// What keeps a container from starting is said by one of these words when it passes by itself.
+const STARTING: [&str; 2] = ["ContainerCreating", "PodInitializing"];
 
 /// What is seen of the pod that an assignment names.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum PodSight {
     /// It is there, and its end has not been reported.
     Alive,
+    /// It is being deleted, and its end has not been reported.
+    Leaving {
+        /// Should its end not be reported by then, its node is out of reach.
+        lost_at: Timestamp,
+    },
     /// Its containers have ended.
     Ended(PodEnd),
     /// It is not there any more.
@@ -31,6 +44,10 @@ pub enum PodEnd {
     Evicted,
     /// Somebody deleted it.
     Deleted,
+    /// Its node is out of reach.
+    Lost,
+    /// Telegram did not accept its session.
+    SessionRefused,
     /// It ended by itself, with that exit code.
     Exited(i32),
 }
@@ -57,10 +74,17 @@ pub enum TemplateError {
 
 /// Whether a pod is or was of that UID, alive or not.
 pub fn sight(pod: Option<&Pod>, uid: &str) -> PodSight {
-    match pod.filter(|pod| pod.uid().as_deref() == Some(uid)) {
-        None => PodSight::Gone,
-        Some(pod) => end(pod).map_or(PodSight::Alive, PodSight::Ended),
+    let Some(pod) = pod.filter(|pod| pod.uid().as_deref() == Some(uid)) else {
+        return PodSight::Gone;
+    };
+    if let Some(end) = end(pod) {
+        return PodSight::Ended(end);
     }
+    // The mark is the time at which the grace period ends.
+    let deleted = pod.metadata.deletion_timestamp.as_ref();
+    deleted.map_or(PodSight::Alive, |time| PodSight::Leaving {
+        lost_at: time.0.saturating_add(LOST_AFTER).unwrap_or(Timestamp::MAX),
+    })
 }
 
 /// How a pod ended, once its containers have.
@@ -92,6 +116,9 @@ pub fn end(pod: &Pod) -> Option<PodEnd> {
         .find_map(|container| container.state.as_ref()?.terminated.as_ref());
     Some(match ended {
         Some(ended) if ended.reason.as_deref() == Some("OOMKilled") => PodEnd::OutOfMemory,
+        Some(ended) if ended.exit_code == i32::from(names::SESSION_REFUSED_EXIT_CODE) => {
+            PodEnd::SessionRefused
+        }
         Some(ended) => PodEnd::Exited(ended.exit_code),
         None => PodEnd::Evicted,
     })
@@ -105,6 +132,52 @@ pub fn is_running(pod: &Pod) -> bool {
             .as_ref()
             .and_then(|status| status.phase.as_deref())
             == Some("Running")
+}
+
+/// What keeps a pod from running, if it does not pass by itself.
+pub fn trouble(pod: &Pod) -> Option<Notice> {
+    let status = pod.status.as_ref()?;
+    let waits = status
+        .container_statuses
+        .iter()
+        .flatten()
+        .filter_map(|container| container.state.as_ref()?.waiting.as_ref())
+        .map(|waiting| (waiting.reason.as_deref(), waiting.message.as_deref()));
+    let unscheduled = status
+        .conditions
+        .iter()
+        .flatten()
+        .filter(|condition| condition.type_ == "PodScheduled" && condition.status == "False")
+        .map(|condition| (condition.reason.as_deref(), condition.message.as_deref()));
+    let (reason, message) = waits
+        .chain(unscheduled)
+        .filter_map(|(reason, message)| Some((reason?, message.unwrap_or_default())))
+        .find(|(reason, _)| !STARTING.contains(reason))?;
+    Some(Notice {
+        warning: true,
+        reason: reason.to_owned(),
+        message: format!("The worker's pod {} cannot start: {message}", pod.name_any()),
+    })
+}
+
+/// What ended a pod, in words, if it is worth somebody's while.
+pub fn trouble_at_end(pod: &Pod) -> Option<Notice> {
+    let (reason, message) = match end(pod)? {
+        PodEnd::SessionRefused => (
+            "SessionRefused",
+            "Telegram does not accept its session: provide another Secret".to_owned(),
+        ),
+        PodEnd::OutOfMemory => ("OOMKilled", "it ran out of memory".to_owned()),
+        PodEnd::Exited(code) if code != 0 => {
+            ("WorkerFailed", format!("it ended with exit code {code}; see its log"))
+        }
+        _ => return None,
+    };
+    Some(Notice {
+        warning: true,
+        reason: reason.to_owned(),
+        message: format!("The worker's pod {}: {message}", pod.name_any()),
+    })
 }
 
 /// The slot a worker pod belongs to.
@@ -151,12 +224,13 @@ impl PodFactory {
         })
     }
 
-    /// The pod of a slot.
-    pub fn build(&self, slot: i32) -> Pod {
+    /// The pod of a slot, whose session has that hash.
+    pub fn build(&self, slot: i32, session_hash: &str) -> Pod {
         let template_metadata = self.template.metadata.clone().unwrap_or_default();
         let mut labels = template_metadata.labels.unwrap_or_default();
         labels.insert(names::SLOT_LABEL.to_owned(), slot.to_string());
         labels.insert(names::TEMPLATE_LABEL.to_owned(), self.template_hash.clone());
+        labels.insert(names::SESSION_LABEL.to_owned(), session_hash.to_owned());
         let mut spec = self.template.spec.clone().unwrap_or_default();
         // A worker that ends is replaced by another pod, never started again under the same UID.
         spec.restart_policy = Some("Never".to_owned());
@@ -188,9 +262,16 @@ impl PodFactory {
         names::worker_pod(&self.name_prefix, slot)
     }
 
-    /// Whether a pod was made from another template or for another image.
-    pub fn is_outdated(&self, pod: &Pod) -> bool {
-        pod.labels().get(names::TEMPLATE_LABEL) != Some(&self.template_hash)
+    /// Whether a pod was made from another template, for another image, or with another session.
+    pub fn is_outdated(&self, pod: &Pod, session_hash: &str) -> bool {
+        let label = |name: &str| pod.labels().get(name).map(String::as_str);
+        label(names::TEMPLATE_LABEL) != Some(&self.template_hash)
+            || label(names::SESSION_LABEL) != Some(session_hash)
+    }
+
+    /// The name of the Secret that holds the session of a slot.
+    pub fn session_secret(&self, slot: i32) -> String {
+        names::session_secret(&self.name_prefix, slot)
     }
 }
 
@@ -215,12 +296,13 @@ spec:
     #[test]
     fn a_slot_has_one_pod_name_and_its_own_session() {
         let factory = PodFactory::new(TEMPLATE, "ts".into(), None).unwrap();
-        let pod = factory.build(2);
+        let pod = factory.build(2, "s");
         assert_eq!(
             (pod.name_any(), slot(&pod)),
             ("ts-worker-2".into(), Some(2))
         );
-        assert!(!factory.is_outdated(&pod));
+        assert!(!factory.is_outdated(&pod, "s"));
+        assert!(factory.is_outdated(&pod, "another"));
         let spec = pod.spec.unwrap();
         assert_eq!(spec.restart_policy.as_deref(), Some("Never"));
         let secret = spec.volumes.unwrap()[0].secret.clone().unwrap();
@@ -231,14 +313,14 @@ spec:
     fn another_template_makes_pods_outdated() {
         let old = PodFactory::new(TEMPLATE, "ts".into(), None)
             .unwrap()
-            .build(0);
+            .build(0, "s");
         let newer = PodFactory::new(
             &TEMPLATE.replace("image: telestream", "image: newer"),
             "ts".into(),
             None,
         )
         .unwrap();
-        assert!(newer.is_outdated(&old));
+        assert!(newer.is_outdated(&old, "s"));
     }
 
     #[test]

@@ -2,9 +2,8 @@
 
 use jiff::{SignedDuration, Timestamp};
 
-/// A dead pod keeps its slot so long: its log can be read, and a worker that cannot start is not
-/// started again without end.
-const DEAD_POD_REST: SignedDuration = SignedDuration::from_secs(10);
+/// A pod that does not come to run in so long is tried anew.
+const START_LIMIT: SignedDuration = SignedDuration::from_mins(10);
 
 /// A slot and what is on it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -18,15 +17,29 @@ pub struct Slot {
 /// What is on a slot.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum SlotState {
-    /// No pod.
+    /// No pod, and one may be made.
     Empty,
+    /// No pod, and none may be made: the slot has no session, or is not wanted any more.
+    Unusable,
+    /// No pod, and its end is proven, but the ledger does not say so yet.
+    Vacated,
+    /// No pod, and nothing is known of the end of the one that was there: it may still be at work.
+    Closed {
+        /// It cannot after this time.
+        until: Timestamp,
+    },
     /// A pod that does not run yet.
-    Starting,
+    Starting {
+        /// Since when.
+        since: Timestamp,
+        /// Made from an older template, or with an older session.
+        outdated: bool,
+    },
     /// A running pod without work.
     Idle {
         /// Since when.
         since: Timestamp,
-        /// Made from an older template.
+        /// Made from an older template, or with an older session.
         outdated: bool,
     },
     /// A running pod at work.
@@ -35,8 +48,9 @@ pub enum SlotState {
     Leaving,
     /// A pod that has ended.
     Dead {
-        /// Since when.
-        since: Timestamp,
+        /// It is left there until then: its log can be read, and a worker that cannot start is not
+        /// started again without end.
+        rest_until: Timestamp,
         /// Its attempt's end has not been recorded yet.
         unrecorded: bool,
     },
@@ -58,6 +72,8 @@ pub struct PoolPlan {
     pub spawn: Vec<i32>,
     /// Slots whose pod is deleted.
     pub retire: Vec<i32>,
+    /// Slots that the ledger says no more are held.
+    pub release: Vec<i32>,
     /// When to look again, if nothing happens before.
     pub wake: Option<Timestamp>,
 }
@@ -68,30 +84,38 @@ pub fn decide(slots: &[Slot], waiting: usize, size: PoolSize, now: Timestamp) ->
     let count =
         |wanted: fn(SlotState) -> bool| slots.iter().filter(|slot| wanted(slot.state)).count();
     let busy = count(|state| matches!(state, SlotState::Busy));
-    let coming = count(|state| matches!(state, SlotState::Starting));
-    let mut idle = count(|state| {
+    let coming = count(|state| {
         matches!(
             state,
-            SlotState::Idle {
+            SlotState::Starting {
                 outdated: false,
                 ..
             }
         )
     });
+    let mut idle = count(is_fresh_idle);
 
     for slot in slots {
         let retire_at = match slot.state {
-            SlotState::Idle { outdated: true, .. } => now,
-            SlotState::Idle {
-                since,
-                outdated: false,
-            } if idle > size.standby && waiting == 0 => {
-                since.checked_add(size.idle_timeout).unwrap_or(now)
+            SlotState::Vacated => {
+                plan.release.push(slot.number);
+                continue;
             }
+            SlotState::Idle { outdated: true, .. } | SlotState::Starting { outdated: true, .. } => {
+                now
+            }
+            SlotState::Idle { since, .. } if idle > size.standby && waiting == 0 => {
+                later(since, size.idle_timeout)
+            }
+            SlotState::Starting { since, .. } => later(since, START_LIMIT),
             SlotState::Dead {
-                since,
+                rest_until,
                 unrecorded: false,
-            } => since.checked_add(DEAD_POD_REST).unwrap_or(now),
+            } => rest_until,
+            SlotState::Closed { until } => {
+                plan.wake = plan.wake.into_iter().chain([until]).min();
+                continue;
+            }
             _ => continue,
         };
         if retire_at > now {
@@ -99,13 +123,7 @@ pub fn decide(slots: &[Slot], waiting: usize, size: PoolSize, now: Timestamp) ->
             continue;
         }
         plan.retire.push(slot.number);
-        if matches!(
-            slot.state,
-            SlotState::Idle {
-                outdated: false,
-                ..
-            }
-        ) {
+        if is_fresh_idle(slot.state) {
             idle -= 1;
         }
     }
@@ -118,6 +136,20 @@ pub fn decide(slots: &[Slot], waiting: usize, size: PoolSize, now: Timestamp) ->
         .map(|slot| slot.number);
     plan.spawn = empty.take(missing).collect();
     plan
+}
+
+fn is_fresh_idle(state: SlotState) -> bool {
+    matches!(
+        state,
+        SlotState::Idle {
+            outdated: false,
+            ..
+        }
+    )
+}
+
+fn later(time: Timestamp, wait: SignedDuration) -> Timestamp {
+    time.saturating_add(wait).unwrap_or(Timestamp::MAX)
 }
 
 #[cfg(test)]
@@ -156,7 +188,12 @@ mod tests {
     #[test]
     #[allow(clippy::too_many_lines, reason = "a table")]
     fn pods_follow_the_work() {
-        use SlotState::{Busy, Dead, Empty, Leaving, Starting};
+        use SlotState::{Busy, Closed, Dead, Empty, Leaving, Unusable, Vacated};
+        let starting = SlotState::Starting {
+            since: at(NOW - 1),
+            outdated: false,
+        };
+        let start_limit = NOW - 1 + START_LIMIT.as_secs();
         let standby = PoolSize { standby: 1, ..SIZE };
         let old = SlotState::Idle {
             since: at(NOW),
@@ -192,12 +229,12 @@ mod tests {
             ),
             (
                 "one is coming already",
-                vec![Starting, Empty],
+                vec![starting, Empty],
                 1,
                 SIZE,
                 vec![],
                 vec![],
-                None,
+                Some(start_limit),
             ),
             (
                 "the busy one stays busy",
@@ -265,7 +302,7 @@ mod tests {
             (
                 "a dead pod rests",
                 vec![Dead {
-                    since: at(NOW - 9),
+                    rest_until: at(NOW + 1),
                     unrecorded: false,
                 }],
                 1,
@@ -277,7 +314,7 @@ mod tests {
             (
                 "then it goes",
                 vec![Dead {
-                    since: at(NOW - 10),
+                    rest_until: at(NOW),
                     unrecorded: false,
                 }],
                 1,
@@ -289,7 +326,7 @@ mod tests {
             (
                 "but not unrecorded",
                 vec![Dead {
-                    since: at(0),
+                    rest_until: at(0),
                     unrecorded: true,
                 }],
                 1,
@@ -298,6 +335,39 @@ mod tests {
                 vec![],
                 None,
             ),
+            (
+                "a pod that does not start is tried anew",
+                vec![SlotState::Starting {
+                    since: at(NOW) - START_LIMIT,
+                    outdated: false,
+                }],
+                1,
+                SIZE,
+                vec![],
+                vec![0],
+                None,
+            ),
+            (
+                "one that cannot start goes when there is a newer template",
+                vec![SlotState::Starting {
+                    since: at(NOW),
+                    outdated: true,
+                }],
+                1,
+                SIZE,
+                vec![],
+                vec![0],
+                None,
+            ),
+            (
+                "a slot without a session or on which a stray may be gets none",
+                vec![Unusable, Closed { until: at(NOW + 5) }, Leaving],
+                3,
+                SIZE,
+                vec![],
+                vec![],
+                Some(NOW + 5),
+            ),
         ] {
             let plan = decide(&slots(&states), waiting, size, at(NOW));
             assert_eq!(
@@ -305,25 +375,34 @@ mod tests {
                 PoolPlan {
                     spawn,
                     retire,
+                    release: vec![],
                     wake: wake.map(at)
                 },
                 "{name}"
             );
         }
+        let plan = decide(&slots(&[Vacated]), 1, SIZE, at(NOW));
+        assert_eq!((plan.release, plan.spawn), (vec![0], vec![]), "crossed out before it is used again");
     }
 
     fn state() -> impl Strategy<Value = SlotState> {
         prop_oneof![
             Just(SlotState::Empty),
-            Just(SlotState::Starting),
             Just(SlotState::Busy),
+            Just(SlotState::Unusable),
+            Just(SlotState::Vacated),
+            (0..2 * NOW).prop_map(|until| SlotState::Closed { until: at(until) }),
+            (0..2 * NOW, any::<bool>()).prop_map(|(since, outdated)| SlotState::Starting {
+                since: at(since),
+                outdated
+            }),
             Just(SlotState::Leaving),
             (0..2 * NOW, any::<bool>()).prop_map(|(since, outdated)| SlotState::Idle {
                 since: at(since),
                 outdated
             }),
-            (0..2 * NOW, any::<bool>()).prop_map(|(since, unrecorded)| SlotState::Dead {
-                since: at(since),
+            (0..2 * NOW, any::<bool>()).prop_map(|(rest_until, unrecorded)| SlotState::Dead {
+                rest_until: at(rest_until),
                 unrecorded
             }),
         ]
@@ -338,7 +417,10 @@ mod tests {
             let plan = decide(&slots, waiting, PoolSize { standby, ..SIZE }, at(NOW));
             let state_of = |number: &i32| slots.iter().find(|slot| slot.number == *number).unwrap().state;
             prop_assert!(plan.spawn.iter().all(|slot| state_of(slot) == SlotState::Empty));
-            let may_go = |state| matches!(state, SlotState::Idle { .. } | SlotState::Dead { unrecorded: false, .. });
+            let may_go = |state| matches!(
+                state,
+                SlotState::Idle { .. } | SlotState::Starting { .. } | SlotState::Dead { unrecorded: false, .. }
+            );
             prop_assert!(plan.retire.iter().all(|slot| may_go(state_of(slot))));
         }
     }

@@ -7,22 +7,17 @@ use std::{
 };
 
 use jiff::Timestamp;
-use k8s_openapi::api::core::v1::Pod;
-use kube::{
-    ResourceExt as _,
-    runtime::{
-        controller::Action,
-        reflector::{ObjectRef, Store},
-    },
-};
+use kube::{ResourceExt as _, runtime::controller::Action};
 use tokio::sync::Notify;
 use tracing::{debug, info, warn};
 
 use super::{
     apply::{ApiError, Writer},
     clean_up::{CleanUp, CleanUpError},
-    lifecycle::{self, Step, Transition},
-    pods::{self, PodSight},
+    lifecycle::{self, Notice, Policy, Release, Sight, Step, Transition},
+    pods::PodSight,
+    signs,
+    worker_pods::WorkerPods,
 };
 use crate::{Class, api::TransferJob};
 
@@ -45,9 +40,13 @@ pub struct Context {
     /// Writes to the API server.
     pub writer: Writer,
     /// Worker pods as last seen.
-    pub pods: Store<Pod>,
+    pub pods: WorkerPods,
     /// Removes what transfers leave in object storage.
     pub clean_up: CleanUp,
+    /// What this installation decides about all jobs.
+    pub policy: Policy,
+    /// What was noticed of workers.
+    pub watch: signs::Watch,
     /// Woken after each look at a job: it may wait for a slot, or have freed one.
     pub scheduler: Arc<Notify>,
     /// Errors in a row, by job.
@@ -64,15 +63,19 @@ pub struct ErrorCounts(Mutex<HashMap<String, u32>>);
 /// The step could not be taken; [`on_error`] says when to try again.
 pub async fn reconcile(job: Arc<TransferJob>, context: Arc<Context>) -> Result<Action, Error> {
     let now = Timestamp::now();
-    let step = lifecycle::decide(&job, sight(&job, &context.pods), now);
-    debug!(job = job.name_any(), ?step, "decided");
-    let wake = match step {
-        Step::Rest(wake) => wake,
-        step => {
-            apply(&job, step, &context).await?;
-            None
-        }
+    let assignment = job
+        .status
+        .as_ref()
+        .and_then(|status| status.assignment.as_ref());
+    let sight = Sight {
+        pod: assignment.map_or(PodSight::Gone, |assignment| context.pods.sight(assignment)),
+        signs: context.watch.look(&job, now),
     };
+    // An outcome has freed a slot: it need not wait for the bookkeeping.
+    context.scheduler.notify_one();
+    let step = lifecycle::decide(&job, &sight, &context.policy, now);
+    debug!(job = job.name_any(), ?step, "decided");
+    let wake = apply(&job, step, &context).await?;
     context.errors.forget(&job);
     context.scheduler.notify_one();
     Ok(wake.map_or_else(Action::await_change, |wake| {
@@ -91,6 +94,9 @@ pub fn on_error(job: Arc<TransferJob>, error: &Error, context: Arc<Context>) -> 
         Class::Interrupted => Action::requeue(ERROR_BACKOFF.0),
         Class::After(wait) => Action::requeue(wait),
         Class::Transient | Class::Permanent => {
+            if matches!(error, Error::Api(_)) {
+                context.watch.begin_anew(Timestamp::now());
+            }
             let times = context.errors.count(&job);
             warn!(job = job.name_any(), %error, times, "a step failed");
             let (first, longest) = ERROR_BACKOFF;
@@ -99,23 +105,15 @@ pub fn on_error(job: Arc<TransferJob>, error: &Error, context: Arc<Context>) -> 
     }
 }
 
-fn sight(job: &TransferJob, pods: &Store<Pod>) -> PodSight {
-    let Some(assignment) = job
-        .status
-        .as_ref()
-        .and_then(|status| status.assignment.as_ref())
-    else {
-        return PodSight::Gone;
-    };
-    let namespace = job.namespace().unwrap_or_default();
-    let pod = pods.get(&ObjectRef::new(&assignment.pod).within(&namespace));
-    pods::sight(pod.as_deref(), &assignment.pod_uid)
-}
-
-async fn apply(job: &TransferJob, step: Step, context: &Context) -> Result<(), Error> {
-    let writer = &context.writer;
+/// Takes a step; says when to look again, should nothing change before.
+async fn apply(
+    job: &TransferJob,
+    step: Step,
+    context: &Context,
+) -> Result<Option<Timestamp>, Error> {
+    let (writer, clean_up) = (&context.writer, &context.clean_up);
     match step {
-        Step::Rest(_) => {}
+        Step::Rest(wake) => return Ok(wake),
         Step::AddFinalizer => writer.add_finalizer(job).await?,
         Step::Write(transition) => write(job, *transition, writer).await?,
         Step::DeletePod(assignment) => {
@@ -123,16 +121,75 @@ async fn apply(job: &TransferJob, step: Step, context: &Context) -> Result<(), E
                 .delete_pod(&assignment.pod, &assignment.pod_uid)
                 .await?;
         }
-        Step::Finish => {
-            context.clean_up.leftovers(job).await?;
-            writer.label_finished(job).await?;
+        Step::LookForObject { found, missing } => {
+            let transition = if clean_up.has_object(job).await? {
+                found
+            } else {
+                missing
+            };
+            write(job, *transition, writer).await?;
         }
-        Step::CleanUp => {
-            context.clean_up.everything(job).await?;
-            writer.remove_finalizer(job).await?;
+        Step::EndLinks { but_current, then } => {
+            clean_up.end_links(job, but_current).await?;
+            write(job, *then, writer).await?;
         }
+        Step::RenewLink(expires) => {
+            let link = clean_up.renew_link(job, expires).await?;
+            let status = lifecycle::renewed(job, link, Timestamp::now());
+            let event = None;
+            write(job, Transition { status, event }, writer).await?;
+        }
+        Step::RemoveLeftovers(transition) => {
+            clean_up.leftovers(job).await?;
+            write(job, *transition, writer).await?;
+        }
+        Step::Finish(wake) => {
+            clean_up.leftovers(job).await?;
+            writer.label_finished(job, wake).await?;
+            context.watch.forget(&job.uid().unwrap_or_default());
+        }
+        Step::Delete => writer.delete_job(job).await?,
+        Step::CleanUp(release) => return clean_up_and_release(job, release, context).await,
     }
-    Ok(())
+    Ok(None)
+}
+
+async fn clean_up_and_release(
+    job: &TransferJob,
+    release: Release,
+    context: &Context,
+) -> Result<Option<Timestamp>, Error> {
+    let cleaned = context.clean_up.everything(job).await;
+    match (cleaned, release) {
+        (Ok(()), Release::NotBefore(time)) => return Ok(Some(time)),
+        (Ok(()), Release::WhenClean | Release::Now) => {}
+        (Err(error), Release::Now) => left_behind(job, &error, &context.writer).await,
+        (Err(error), _) => return Err(error.into()),
+    }
+    context.writer.remove_finalizer(job).await?;
+    context.watch.forget(&job.uid().unwrap_or_default());
+    Ok(None)
+}
+
+/// The job goes although something of it may be left in object storage: says what.
+async fn left_behind(job: &TransferJob, error: &CleanUpError, writer: &Writer) {
+    let status = job.status.as_ref();
+    let upload = status.and_then(|status| status.upload.as_ref());
+    let upload = upload.map_or_else(String::new, |upload| {
+        format!(", the upload {}", upload.upload_id)
+    });
+    let notice = Notice {
+        warning: true,
+        reason: "LeftBehind".to_owned(),
+        message: format!(
+            "Deleted without cleaning up, for {error}. Links whose names begin with tj-{}{upload} and the object may be left",
+            job.uid().unwrap_or_default(),
+        ),
+    };
+    warn!(job = job.name_any(), %error, "let go without cleaning up");
+    if let Err(error) = writer.event(job, notice).await {
+        warn!(job = job.name_any(), %error, "an event is lost");
+    }
 }
 
 async fn write(job: &TransferJob, transition: Transition, writer: &Writer) -> Result<(), Error> {

@@ -13,11 +13,15 @@ use tokio_util::sync::CancellationToken;
 use tracing::{debug, info, warn};
 
 use super::{
-    admission,
+    admission::{self, Running},
     apply::{ApiError, Writer},
-    lifecycle,
+    ledger::Ledger,
+    lifecycle::{self, Notice},
     pods::{self, PodFactory},
     pool::{self, PoolSize, Slot, SlotState},
+    sessions::{SessionState, Sessions},
+    slots::{Memories, View, Work},
+    worker_pods::WorkerPods,
 };
 use crate::api::{Assignment, TransferJob};
 
@@ -30,33 +34,50 @@ const ERROR_SLEEP: Duration = Duration::from_secs(1);
 /// How long a write that was not seen back is believed in.
 const OVERLAY_LIFE: Duration = Duration::from_secs(30);
 
+/// How a pool is to be.
+#[derive(Clone, Copy, Debug)]
+pub struct PoolSettings {
+    /// The number of slots.
+    pub slots: i32,
+    /// How many pods, and for how long.
+    pub size: PoolSize,
+    /// The most transfers of one user at a time. None: as many as there are slots.
+    pub running_per_user: Option<u32>,
+}
+
+/// What the loop sees, and through what it acts.
+pub struct World {
+    /// The jobs that have not finished.
+    pub jobs: Store<TransferJob>,
+    /// The worker pods.
+    pub pods: WorkerPods,
+    /// The slots' sessions.
+    pub sessions: Sessions,
+    /// Which slots are held.
+    pub ledger: Ledger,
+    /// Writes to the API server.
+    pub writer: Writer,
+    /// Makes pods.
+    pub factory: PodFactory,
+}
+
 /// The loop, and what it remembers between two looks.
 pub struct Scheduler {
-    jobs: Store<TransferJob>,
-    pods: Store<Pod>,
-    writer: Writer,
-    factory: PodFactory,
-    slots: i32,
-    size: PoolSize,
+    world: World,
+    pool: PoolSettings,
     wake: Arc<Notify>,
-    /// Since when each pod, by UID, has been idle or dead, as this process saw it.
-    since: HashMap<String, (SinceKind, Timestamp)>,
+    slots: Memories,
     /// Jobs, by UID, that were given to a slot, and the attempt that was begun.
     assigned: HashMap<String, Written>,
     /// Slots whose pod was made or deleted, and the UID of the pod that was there before.
     changed: HashMap<i32, PodChange>,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum SinceKind {
-    Idle,
-    Dead,
-}
-
 #[derive(Clone, Copy, Debug)]
 struct Written {
     slot: i32,
     attempt: i32,
+    user: Option<i64>,
     at: Timestamp,
 }
 
@@ -66,36 +87,22 @@ struct PodChange {
     at: Timestamp,
 }
 
-/// How a pool is to be.
-#[derive(Clone, Copy, Debug)]
-pub struct PoolSettings {
-    /// The number of slots.
-    pub slots: i32,
-    /// How many pods, and for how long.
-    pub size: PoolSize,
+/// The slots as they are, and what is wrong with some.
+struct Sight {
+    slots: Vec<Slot>,
+    troubles: Vec<Notice>,
+    pods: HashMap<i32, Arc<Pod>>,
 }
 
 impl Scheduler {
-    /// A scheduler over these caches, looked at whenever `wake` is notified.
-    pub fn new(
-        jobs: Store<TransferJob>,
-        pods: Store<Pod>,
-        writer: Writer,
-        factory: PodFactory,
-        settings: PoolSettings,
-        wake: Arc<Notify>,
-    ) -> Self {
-        let PoolSettings { slots, size } = settings;
-        let (since, assigned, changed) = Default::default();
+    /// A scheduler of this world, which looks whenever `wake` is notified.
+    pub fn new(world: World, pool: PoolSettings, wake: Arc<Notify>) -> Self {
+        let (slots, assigned, changed) = Default::default();
         Self {
-            jobs,
-            pods,
-            writer,
-            factory,
-            slots,
-            size,
+            world,
+            pool,
             wake,
-            since,
+            slots,
             assigned,
             changed,
         }
@@ -124,166 +131,239 @@ impl Scheduler {
     async fn look(&mut self) -> Result<Duration, ApiError> {
         let now = Timestamp::now();
         let jobs = self.visible_jobs(now);
-        let slots = self.slots(now);
-        let idle: Vec<_> = slots
+        let sight = self.sight(now);
+        let with = |wanted: fn(SlotState) -> bool| {
+            let slots = sight.slots.iter().filter(move |slot| wanted(slot.state));
+            slots.map(|slot| slot.number).collect::<Vec<_>>()
+        };
+        let idle = with(is_ready);
+        let pods_to_come = with(may_come).len();
+        let order = if idle.len() + pods_to_come > 0 {
+            admission::creation_order(jobs.clone(), now)
+        } else {
+            Vec::new()
+        };
+        let line = usize::try_from(self.pool.slots).unwrap_or_default();
+        let admissions = admission::decide(order, &idle, line.max(1), self.running(&jobs));
+        for (job, slot) in &admissions.assign {
+            self.assign(job, *slot, &sight.pods, now).await?;
+        }
+        let sight = self.sight(now);
+        self.keep_pool(&sight, admissions.wait.len(), now).await?;
+        self.tell(&admissions.wait, &sight, now).await?;
+        Ok(self.sleep(&jobs, &sight, admissions.wait.len(), now))
+    }
+
+    /// Makes the pods as they should be for so many jobs that wait.
+    async fn keep_pool(
+        &mut self,
+        sight: &Sight,
+        waiting: usize,
+        now: Timestamp,
+    ) -> Result<(), ApiError> {
+        let plan = pool::decide(&sight.slots, waiting, self.pool.size, now);
+        let occupied = sight
+            .slots
             .iter()
             .filter(|slot| {
-                matches!(
-                    slot.state,
-                    SlotState::Idle {
-                        outdated: false,
-                        ..
-                    }
-                )
+                sight.pods.contains_key(&slot.number)
+                    && !matches!(slot.state, SlotState::Dead { .. })
             })
-            .map(|slot| slot.number)
+            .map(|slot| slot.number);
+        let held: Vec<_> = occupied.chain(plan.spawn.iter().copied()).collect();
+        self.world.ledger.hold(&held).await?;
+        let released: Vec<_> = plan
+            .retire
+            .iter()
+            .filter(|slot| {
+                let is_dead = |pod: &Arc<Pod>| pods::end(pod).is_some();
+                sight.pods.get(slot).is_some_and(is_dead)
+            })
+            .chain(&plan.release)
+            .copied()
             .collect();
-        let admissions = admission::decide(&jobs, &idle, now);
-        for (job, slot) in &admissions.assign {
-            self.assign(job, *slot, now).await?;
-        }
-        let plan = pool::decide(&self.slots(now), admissions.wait.len(), self.size, now);
+        self.world.ledger.release(&released).await?;
         for slot in plan.spawn {
             self.spawn(slot, now).await?;
         }
         for slot in plan.retire {
-            self.retire(slot, now).await?;
+            self.retire(slot, &sight.pods, now).await?;
         }
-        for job in &admissions.wait {
-            if let Some(status) = lifecycle::queued(job, now) {
-                ignore_conflict(self.writer.status(job, &status).await)?;
+        if !released.is_empty() {
+            self.wake.notify_one();
+        }
+        Ok(())
+    }
+
+    /// Tells the jobs next in line what keeps workers from starting, and the same jobs when it is
+    /// over.
+    async fn tell(
+        &self,
+        next: &[Arc<TransferJob>],
+        sight: &Sight,
+        now: Timestamp,
+    ) -> Result<(), ApiError> {
+        let can_work = sight.slots.iter().any(|slot| is_working(slot.state));
+        let trouble = sight.troubles.first().filter(|_| !can_work);
+        for job in next {
+            if let Some(status) = lifecycle::queued(job, trouble, now) {
+                ignore_conflict(self.world.writer.status(job, &status).await)?;
             }
         }
+        Ok(())
+    }
+
+    fn sleep(
+        &self,
+        jobs: &[Arc<TransferJob>],
+        sight: &Sight,
+        waiting: usize,
+        now: Timestamp,
+    ) -> Duration {
         let due = jobs
             .iter()
             .filter_map(|job| job.status.as_ref()?.next_attempt_time.as_ref())
             .map(|time| time.0);
+        let plan = pool::decide(&sight.slots, waiting, self.pool.size, now);
         let wake = due.filter(|time| *time > now).chain(plan.wake).min();
-        Ok(wake.map_or(LONGEST_SLEEP, |wake| {
+        wake.map_or(LONGEST_SLEEP, |wake| {
             Duration::try_from(wake.duration_since(now))
                 .unwrap_or_default()
                 .min(LONGEST_SLEEP)
-        }))
+        })
     }
 
     /// Jobs as the cache has them, less those that were given to a slot since.
     fn visible_jobs(&mut self, now: Timestamp) -> Vec<Arc<TransferJob>> {
-        let jobs = self.jobs.state();
-        let seen: HashMap<_, _> = jobs
-            .iter()
-            .filter_map(|job| {
-                Some((
-                    job.uid()?,
-                    job.status.as_ref().map_or(0, |status| status.attempt),
-                ))
-            })
-            .collect();
+        let jobs = &self.world.jobs;
         self.assigned.retain(|uid, written| {
-            fresh(written.at, now)
-                && seen
-                    .get(uid)
-                    .is_some_and(|attempt| *attempt < written.attempt)
+            let is_unseen = |job: &TransferJob| {
+                job.uid().as_ref() == Some(uid)
+                    && job.status.as_ref().map_or(0, |status| status.attempt) < written.attempt
+            };
+            fresh(written.at, now) && jobs.find(is_unseen).is_some()
         });
-        jobs.into_iter()
-            .filter(|job| {
-                job.uid()
-                    .is_none_or(|uid| !self.assigned.contains_key(&uid))
-            })
-            .collect()
+        let mut visible = jobs.state();
+        visible.retain(|job| {
+            job.metadata
+                .uid
+                .as_ref()
+                .is_none_or(|uid| !self.assigned.contains_key(uid))
+        });
+        visible
+    }
+
+    /// How many transfers each user has running.
+    fn running(&self, jobs: &[Arc<TransferJob>]) -> Running {
+        let mut running = Running::new(self.pool.running_per_user);
+        for job in jobs.iter().filter(|job| is_at_work(job)) {
+            running.add(job);
+        }
+        for user in self.assigned.values().filter_map(|written| written.user) {
+            running.add_user(user);
+        }
+        running
     }
 
     /// All slots, each with what is on it.
-    fn slots(&mut self, now: Timestamp) -> Vec<Slot> {
+    fn sight(&mut self, now: Timestamp) -> Sight {
         let pods: HashMap<i32, Arc<Pod>> = self
+            .world
             .pods
-            .state()
+            .present()
             .into_iter()
             .filter_map(|pod| Some((pods::slot(&pod)?, pod)))
             .collect();
-        let holders: HashMap<String, bool> = self
+        let holders: HashMap<String, Work> = self
+            .world
             .jobs
-            .state()
+            .state_filter(|job| holder(job).is_some())
             .iter()
             .filter_map(|job| holder(job))
             .collect();
         self.changed.retain(|slot, change| {
             fresh(change.at, now) && pods.get(slot).and_then(|pod| pod.uid()) == change.before
         });
-        let mut since = HashMap::new();
-        // Slots beyond the configured number are still looked at until their pods are gone.
-        let beyond = pods.keys().copied().filter(|slot| *slot >= self.slots);
-        let slots = (0..self.slots)
-            .chain(beyond)
-            .map(|number| Slot {
-                number,
-                state: self.state(number, pods.get(&number), &holders, &mut since, now),
-            })
-            .collect();
-        self.since = since;
-        slots
+        // Slots beyond the wanted number are looked at until nothing is on them.
+        let beyond = pods.keys().copied().filter(|slot| *slot >= self.pool.slots);
+        let numbers: Vec<_> = (0..self.pool.slots).chain(beyond).collect();
+        let mut troubles = Vec::new();
+        let mut slots = Vec::new();
+        for number in numbers {
+            let pod = pods.get(&number);
+            let secret = self.world.factory.session_secret(number);
+            let session = self.world.sessions.state(number, &secret);
+            let state = self.state(number, pod, &session, &holders, now);
+            slots.push(Slot { number, state });
+            troubles.extend(match (&session, pod) {
+                (SessionState::Unusable(notice), None) => Some(notice.clone()),
+                (_, Some(pod)) => pods::trouble(pod).or_else(|| pods::trouble_at_end(pod)),
+                _ => None,
+            });
+            if let SlotState::Closed { until } = state {
+                troubles.push(closed(number, until));
+            }
+        }
+        Sight {
+            slots,
+            troubles,
+            pods,
+        }
     }
 
     fn state(
-        &self,
+        &mut self,
         number: i32,
         pod: Option<&Arc<Pod>>,
-        holders: &HashMap<String, bool>,
-        since: &mut HashMap<String, (SinceKind, Timestamp)>,
+        session: &SessionState,
+        holders: &HashMap<String, Work>,
         now: Timestamp,
     ) -> SlotState {
         if let Some(change) = self.changed.get(&number) {
             return if change.before.is_none() {
-                SlotState::Starting
+                SlotState::Starting {
+                    since: change.at,
+                    outdated: false,
+                }
             } else {
                 SlotState::Leaving
             };
         }
-        let Some(pod) = pod else {
-            return SlotState::Empty;
-        };
-        let uid = pod.uid().unwrap_or_default();
-        let mut since = |kind| {
-            let known = self.since.get(&uid).filter(|(before, _)| *before == kind);
-            let entry = known.copied().unwrap_or((kind, now));
-            since.insert(uid.clone(), entry);
-            entry.1
-        };
-        if pods::end(pod).is_some() {
-            return SlotState::Dead {
-                since: since(SinceKind::Dead),
-                unrecorded: holders.contains_key(&uid),
-            };
-        }
-        if pod.metadata.deletion_timestamp.is_some() {
-            return SlotState::Leaving;
-        }
-        if !pods::is_running(pod) {
-            return SlotState::Starting;
-        }
         let given = self.assigned.values().any(|written| written.slot == number);
-        if given || holders.get(&uid) == Some(&true) {
-            return SlotState::Busy;
-        }
-        let outdated = self.factory.is_outdated(pod) || number >= self.slots;
-        SlotState::Idle {
-            since: since(SinceKind::Idle),
-            outdated,
-        }
+        let holder = pod
+            .and_then(|pod| pod.metadata.uid.as_ref())
+            .and_then(|uid| holders.get(uid));
+        let view = View {
+            pod: pod.map(|pod| &**pod),
+            work: if given {
+                Work::Running
+            } else {
+                holder.copied().unwrap_or(Work::None)
+            },
+            is_outdated: pod
+                .is_some_and(|pod| is_outdated(&self.world.factory, pod, session)),
+            is_wanted: number < self.pool.slots,
+            session,
+            is_held: self.world.ledger.is_held(number),
+        };
+        let pods = &self.world.pods;
+        let memory = self.slots.entry(number).or_default();
+        memory.look(&view, |uid| pods.end_of(uid), now)
     }
 
     async fn assign(
         &mut self,
         job: &Arc<TransferJob>,
         slot: i32,
+        pods: &HashMap<i32, Arc<Pod>>,
         now: Timestamp,
     ) -> Result<(), ApiError> {
-        let name = self.factory.pod_name(slot);
-        let Some(pod) = self.pods.find(|pod| pod.name_any() == name) else {
+        let Some(pod) = pods.get(&slot) else {
             return Ok(());
         };
         let attempt = job.status.as_ref().map_or(0, |status| status.attempt) + 1;
         let assignment = Assignment {
-            pod: name,
+            pod: pod.name_any(),
             pod_uid: pod.uid().unwrap_or_default(),
             slot,
             attempt,
@@ -291,61 +371,114 @@ impl Scheduler {
             stop: None,
         };
         let status = lifecycle::assigned(job, assignment, now);
-        if ignore_conflict(self.writer.status(job, &status).await)?.is_some() {
+        if ignore_conflict(self.world.writer.status(job, &status).await)?.is_some() {
             info!(job = job.name_any(), slot, attempt, "assigned");
-            self.assigned.insert(
-                job.uid().unwrap_or_default(),
-                Written {
-                    slot,
-                    attempt,
-                    at: now,
-                },
-            );
+            let written = Written {
+                slot,
+                attempt,
+                user: job.spec.requester.as_ref().map(|asked| asked.user_id),
+                at: now,
+            };
+            self.assigned.insert(job.uid().unwrap_or_default(), written);
         }
         Ok(())
     }
 
     async fn spawn(&mut self, slot: i32, now: Timestamp) -> Result<(), ApiError> {
+        let secret = self.world.factory.session_secret(slot);
+        let SessionState::Usable(hash) = self.world.sessions.state(slot, &secret) else {
+            return Ok(());
+        };
         info!(slot, "spawning a worker");
-        self.writer.create_pod(&self.factory.build(slot)).await?;
-        self.changed.insert(
-            slot,
-            PodChange {
-                before: None,
-                at: now,
-            },
-        );
+        let memory = self.slots.entry(slot).or_default();
+        memory.spawning();
+        let pod = self.world.factory.build(slot, &hash);
+        if let Some(uid) = self.world.writer.create_pod(&pod).await? {
+            memory.spawned(uid);
+        }
+        let change = PodChange {
+            before: None,
+            at: now,
+        };
+        self.changed.insert(slot, change);
         Ok(())
     }
 
-    async fn retire(&mut self, slot: i32, now: Timestamp) -> Result<(), ApiError> {
-        let Some(pod) = self.pods.find(|pod| pods::slot(pod) == Some(slot)) else {
+    async fn retire(
+        &mut self,
+        slot: i32,
+        pods: &HashMap<i32, Arc<Pod>>,
+        now: Timestamp,
+    ) -> Result<(), ApiError> {
+        let Some(pod) = pods.get(&slot) else {
             return Ok(());
         };
         let uid = pod.uid().unwrap_or_default();
         info!(slot, pod = pod.name_any(), "retiring a worker");
-        self.writer.delete_pod(&pod.name_any(), &uid).await?;
-        self.changed.insert(
-            slot,
-            PodChange {
-                before: Some(uid),
-                at: now,
-            },
-        );
+        self.world.writer.delete_pod(&pod.name_any(), &uid).await?;
+        let change = PodChange {
+            before: Some(uid),
+            at: now,
+        };
+        self.changed.insert(slot, change);
         Ok(())
     }
 }
 
-/// The UID of the pod that a job is assigned to, and whether the pod still works on it: at its
-/// outcome a slot is free, before the rest of the bookkeeping.
-fn holder(job: &TransferJob) -> Option<(String, bool)> {
+/// Whether a pod was made from something older. A session that cannot be used any more is none.
+fn is_outdated(factory: &PodFactory, pod: &Pod, session: &SessionState) -> bool {
+    match session {
+        SessionState::Unknown => false,
+        SessionState::Usable(hash) => factory.is_outdated(pod, hash),
+        SessionState::Unusable(_) => true,
+    }
+}
+
+/// The UID of the pod that a job is assigned to, and what the pod has to do: at its outcome a slot
+/// is free, before the rest of the bookkeeping.
+fn holder(job: &TransferJob) -> Option<(String, Work)> {
     let status = job.status.as_ref()?;
     let assignment = status.assignment.as_ref()?;
     let done = status
         .outcome
         .as_ref()
         .is_some_and(|outcome| outcome.attempt == assignment.attempt);
-    Some((assignment.pod_uid.clone(), !done))
+    let work = if done { Work::Ended } else { Work::Running };
+    Some((assignment.pod_uid.clone(), work))
+}
+
+fn is_at_work(job: &TransferJob) -> bool {
+    matches!(holder(job), Some((_, Work::Running)))
+}
+
+fn is_ready(state: SlotState) -> bool {
+    matches!(
+        state,
+        SlotState::Idle {
+            outdated: false,
+            ..
+        }
+    )
+}
+
+/// Whether a pod may soon be ready on a slot that has none that is.
+fn may_come(state: SlotState) -> bool {
+    !matches!(state, SlotState::Busy) && !is_ready(state)
+}
+
+/// Whether jobs are being moved on, or will be as soon as they are given.
+fn is_working(state: SlotState) -> bool {
+    is_ready(state) || matches!(state, SlotState::Busy)
+}
+
+fn closed(slot: i32, until: Timestamp) -> Notice {
+    Notice {
+        warning: true,
+        reason: "WorkerVanished".to_owned(),
+        message: format!(
+            "The pod of slot {slot} vanished, and its worker may still be at work: it is not replaced before {until}"
+        ),
+    }
 }
 
 fn fresh(at: Timestamp, now: Timestamp) -> bool {

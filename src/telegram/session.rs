@@ -9,6 +9,7 @@ use std::{
     str::FromStr,
 };
 
+use aws_lc_rs::digest::{SHA256, digest};
 use base64::{Engine as _, engine::general_purpose::STANDARD as BASE64};
 use grammers_session::{SessionData, types::DcOption};
 use serde::Deserialize;
@@ -89,6 +90,19 @@ impl Session {
     /// The key that a data centre knows, if the session has one.
     pub(super) fn key(&self, data_centre: i32) -> Option<[u8; 256]> {
         self.data_centres.get(&data_centre)?.auth_key
+    }
+
+    /// The SHA-256 of each of its keys, by which two sessions are known to share one.
+    pub fn key_prints(&self) -> Vec<[u8; 32]> {
+        let keys = self
+            .data_centres
+            .values()
+            .filter_map(|dc| dc.auth_key.as_ref());
+        keys.map(|key| {
+            let print = digest(&SHA256, key);
+            print.as_ref().try_into().unwrap_or_default()
+        })
+        .collect()
     }
 
     /// The form in which grammers takes it.

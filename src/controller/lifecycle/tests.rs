@@ -4,6 +4,7 @@ use proptest::prelude::*;
 use serde_json::{Value, json};
 
 use super::*;
+use crate::api::Link;
 use crate::controller::merge_patch;
 
 const NOW: &str = "2026-11-02T00:00:00Z";
@@ -14,6 +15,31 @@ fn now() -> Timestamp {
 
 fn at(text: &str) -> Timestamp {
     text.parse().unwrap()
+}
+
+const POLICY: Policy = Policy {
+    ttl_after_finished: SignedDuration::from_hours(7 * 24),
+    clean_up_patience: SignedDuration::from_hours(1),
+};
+
+/// Decides about a job whose worker was just heard of.
+fn decide(job: &TransferJob, pod: PodSight, now: Timestamp) -> Step {
+    let signs = Signs {
+        heard: now,
+        moved: now,
+        stopping: None,
+    };
+    super::decide(job, &Sight { pod, signs }, &POLICY, now)
+}
+
+/// The same, of a worker that has been asked to stop since then.
+fn decide_stopping(job: &TransferJob, pod: PodSight, stopping: &str) -> Step {
+    let signs = Signs {
+        heard: now(),
+        moved: now(),
+        stopping: Some(at(stopping)),
+    };
+    super::decide(job, &Sight { pod, signs }, &POLICY, now())
 }
 
 /// A job that a worker runs in its first attempt, changed by a merge patch.
@@ -67,6 +93,17 @@ fn finished(type_: &str) -> Value {
     ]}})
 }
 
+/// It has its link, and the end of the transfer is half a minute ago.
+fn succeeded() -> Value {
+    json!([finished("Complete"), delivered(), {"status": {
+        "phase": "Succeeded", "completionTime": "2026-11-01T23:59:30Z",
+        "conditions": [
+            {"type": "Complete", "status": "True", "reason": "R", "message": "", "lastTransitionTime": NOW},
+            {"type": "LinkReady", "status": "True", "reason": "Created", "message": "", "lastTransitionTime": NOW},
+        ],
+    }}])
+}
+
 fn deleted(time: &str) -> Value {
     json!({"metadata": {"deletionTimestamp": time}})
 }
@@ -74,7 +111,14 @@ fn deleted(time: &str) -> Value {
 /// The status that a step writes.
 fn written(step: Step) -> TransferJobStatus {
     match step {
-        Step::Write(transition) => transition.status,
+        Step::Write(transition)
+        | Step::LookForObject {
+            missing: transition,
+            ..
+        }
+        | Step::EndLinks {
+            then: transition, ..
+        } => transition.status,
         other => panic!("wrote nothing: {other:?}"),
     }
 }
@@ -181,7 +225,7 @@ fn an_attempt_ends_by_its_outcome() {
 #[test]
 fn an_attempt_ends_by_its_pods_end_when_the_worker_said_nothing() {
     for (pod, reason, failures, interruptions) in [
-        (PodSight::Ended(PodEnd::OutOfMemory), "OOMKilled", 1, 0),
+        (PodSight::Ended(PodEnd::OutOfMemory), "OOMKilled", 3, 0),
         (PodSight::Ended(PodEnd::Exited(1)), "WorkerFailed", 1, 0),
         (PodSight::Ended(PodEnd::Exited(0)), "WorkerStopped", 0, 1),
         (PodSight::Ended(PodEnd::Evicted), "Evicted", 0, 1),
@@ -214,69 +258,204 @@ fn an_outcome_of_another_attempt_says_nothing() {
             "attempt": 2, "assignment": {"attempt": 2},
         }}),
     ));
-    assert_eq!(decide(&job, PodSight::Alive, now()), Step::Rest(None));
+    assert!(matches!(decide(&job, PodSight::Alive, now()), Step::Rest(_)));
 }
 
 #[test]
 fn what_is_finished_is_labelled_once_and_left_alone() {
     for type_ in ["Complete", "Failed"] {
         let job = running_job(&finished(type_));
-        assert_eq!(decide(&job, PodSight::Gone, now()), Step::Finish, "{type_}");
-        let labelled = json!({"metadata": {"labels": {names::FINISHED_LABEL: "true"}}});
+        assert!(
+            matches!(decide(&job, PodSight::Gone, now()), Step::Finish(_)),
+            "{type_}"
+        );
+        let labelled = json!({"metadata": {"labels": {names::FINISHED_LABEL: "1"}}});
         let job = running_job(&with(finished(type_), &labelled));
         assert_eq!(
             decide(&job, PodSight::Gone, now()),
             Step::Rest(None),
             "{type_}"
         );
+        let asked = json!({"spec": {"requester": {"userId": 1, "chatId": 1}}});
+        let job = running_job(&with(finished(type_), &asked));
+        assert!(
+            matches!(decide(&job, PodSight::Gone, now()), Step::Rest(_)),
+            "{type_}: its user was not told yet"
+        );
+        let told = json!({"status": {"notified": {"time": NOW}}});
+        let job = running_job(&json!([finished(type_), asked, told]));
+        assert!(
+            matches!(decide(&job, PodSight::Gone, now()), Step::Finish(_)),
+            "{type_}"
+        );
     }
+}
+
+#[test]
+fn a_finished_job_is_kept_for_its_time_and_while_its_link_works() {
+    let end = |time: &str| json!({"status": {"completionTime": time}});
+    let ttl = json!({"spec": {"ttlSecondsAfterFinished": 3_600}});
+    let stray = json!({"status": {"strayUntil": "2026-11-02T00:05:00Z"}});
+    for (what, change, step) in [
+        (
+            "not before its link ends",
+            json!([succeeded(), end("2026-10-01T00:00:00Z")]),
+            Step::Finish(Some(at("2026-11-09T00:00:00Z"))),
+        ),
+        (
+            "failed just now",
+            json!([finished("Failed"), end(NOW)]),
+            Step::Finish(Some(at("2026-11-09T00:00:00Z"))),
+        ),
+        (
+            "failed long ago",
+            json!([finished("Failed"), end("2026-10-26T00:00:00Z")]),
+            Step::Delete,
+        ),
+        (
+            "says so itself",
+            json!([succeeded(), end("2026-11-01T23:00:00Z"), ttl]),
+            Step::Delete,
+        ),
+        (
+            "a stray may be at work",
+            json!([succeeded(), end("2026-11-01T23:00:00Z"), ttl, stray]),
+            Step::Finish(Some(at("2026-11-02T00:05:00Z"))),
+        ),
+    ] {
+        assert_eq!(decide(&running_job(&change), PodSight::Gone, now()), step, "{what}");
+    }
+}
+
+#[test]
+fn what_strays_have_left_is_removed_when_they_cannot_act_any_more() {
+    let stray = json!({"status": {"strayUntil": NOW}});
+    let job = running_job(&with(finished("Failed"), &stray));
+    let Step::RemoveLeftovers(then) = decide(&job, PodSight::Gone, now()) else {
+        panic!("nothing was removed")
+    };
+    assert_eq!(then.status.stray_until, None);
+}
+
+#[test]
+fn the_link_follows_the_spec() {
+    let condition = |job: &TransferJob| {
+        let status = job.status.as_ref().unwrap();
+        let found = find_condition(&status.conditions, ConditionType::LinkReady).unwrap();
+        (found.status.clone(), found.reason.clone())
+    };
+    let says = |value: &str, reason: &str| (value.to_owned(), reason.to_owned());
+    let after = |job: &TransferJob, then: Box<Transition>| TransferJob {
+        status: Some(then.status),
+        ..job.clone()
+    };
+
+    let revoked = running_job(&with(succeeded(), &json!({"spec": {"link": {"revoked": true}}})));
+    let Step::EndLinks { but_current: Keep::None, then } = decide(&revoked, PodSight::Gone, now()) else {
+        panic!("not revoked")
+    };
+    let revoked = after(&revoked, then);
+    assert_eq!(condition(&revoked), says("False", "Revoked"));
+    assert_eq!(revoked.status.as_ref().unwrap().link, None, "a dead secret is not kept");
+    assert!(matches!(decide(&revoked, PodSight::Gone, now()), Step::Finish(_)));
+
+    let longer = running_job(&with(succeeded(), &json!({"spec": {"link": {"ttl": "30d"}}})));
+    assert_eq!(
+        decide(&longer, PodSight::Gone, now()),
+        Step::RenewLink(at("2026-12-01T23:59:30Z")),
+        "counted from the end of the transfer"
+    );
+    let new = serde_json::from_value(json!({"id": "l2", "url": "https://new", "expiresAt": "2026-12-01T23:59:30Z", "ttl": "30d"})).unwrap();
+    let renewed = TransferJob {
+        status: Some(renewed(&longer, new, now())),
+        ..longer
+    };
+    let Step::EndLinks { but_current: Keep::Current, then } = decide(&renewed, PodSight::Gone, now()) else {
+        panic!("the old link was left")
+    };
+    let renewed = after(&renewed, then);
+    assert_eq!(condition(&renewed), says("True", "Renewed"));
+    assert!(matches!(decide(&renewed, PodSight::Gone, now()), Step::Finish(_)));
+
+    let past = at("2026-11-09T00:00:00Z");
+    let kept = json!({"spec": {"ttlSecondsAfterFinished": 2_592_000}});
+    let expired = running_job(&with(succeeded(), &kept));
+    let Step::EndLinks { but_current: Keep::None, then } = decide(&expired, PodSight::Gone, past) else {
+        panic!("not expired")
+    };
+    let expired = after(&expired, then);
+    assert_eq!(condition(&expired), says("False", "Expired"));
+    assert!(matches!(decide(&expired, PodSight::Gone, past), Step::Finish(_)));
+
+    let shorter = running_job(&with(succeeded(), &json!({"spec": {"link": {"ttl": "10s"}}})));
+    let Step::EndLinks { but_current: Keep::None, then } = decide(&shorter, PodSight::Gone, now()) else {
+        panic!("not ended")
+    };
+    let shorter = after(&shorter, then);
+    assert_eq!(condition(&shorter), says("False", "Expired"));
+    assert!(matches!(decide(&shorter, PodSight::Gone, now()), Step::Finish(_)));
 }
 
 #[test]
 fn deletion_waits_for_the_worker_and_cleans_up_after_it() {
     let assignment = running_job(&json!({})).status.unwrap().assignment.unwrap();
     let just = deleted("2026-11-01T23:59:59Z");
-    let long_ago = deleted("2026-11-01T23:59:30Z");
     let no_finalizer = with(just.clone(), &json!({"metadata": {"finalizers": null}}));
-    let unassigned = with(just.clone(), &json!({"status": {"assignment": null}}));
-    for (name, change, pod, step) in [
+    let unassigned = json!({"status": {"assignment": null}});
+    let stray = json!({"status": {"strayUntil": "2026-11-02T00:05:00Z"}});
+    let job = running_job(&just);
+    for (name, stopping, step) in [
         (
             "the worker is stopping",
-            &just,
-            PodSight::Alive,
+            "2026-11-01T23:59:59Z",
             Step::Rest(Some(at("2026-11-02T00:00:29Z"))),
         ),
         (
             "the worker does not stop",
-            &long_ago,
-            PodSight::Alive,
+            "2026-11-01T23:59:30Z",
             Step::DeletePod(assignment),
         ),
-        ("nothing runs", &unassigned, PodSight::Gone, Step::CleanUp),
+    ] {
+        assert_eq!(decide_stopping(&job, PodSight::Alive, stopping), step, "{name}");
+    }
+    for (name, change, step) in [
+        (
+            "nothing runs",
+            with(just.clone(), &unassigned),
+            Step::CleanUp(Release::WhenClean),
+        ),
         (
             "it succeeded before",
-            &with(finished("Complete"), &just),
-            PodSight::Gone,
-            Step::CleanUp,
+            with(finished("Complete"), &just),
+            Step::CleanUp(Release::WhenClean),
         ),
         (
-            "nothing was made",
-            &no_finalizer,
-            PodSight::Gone,
-            Step::Rest(None),
+            "a stray may be at work",
+            json!([just, unassigned, stray]),
+            Step::CleanUp(Release::NotBefore(at("2026-11-02T00:05:00Z"))),
         ),
+        (
+            "object storage was away for long",
+            with(deleted("2026-11-01T23:00:00Z"), &unassigned),
+            Step::CleanUp(Release::Now),
+        ),
+        ("nothing was made", no_finalizer, Step::Rest(None)),
     ] {
-        assert_eq!(decide(&running_job(change), pod, now()), step, "{name}");
+        assert_eq!(decide(&running_job(&change), PodSight::Gone, now()), step, "{name}");
     }
-    for (change, pod) in [
+    for (change, pod, is_stray) in [
         (
             with(just.clone(), &outcome("Stopped", "Stopped", 1)),
             PodSight::Alive,
+            false,
         ),
-        (just, PodSight::Gone),
+        (just.clone(), PodSight::Ended(PodEnd::Deleted), false),
+        (just.clone(), PodSight::Gone, true),
+        (just, PodSight::Leaving { lost_at: now() }, true),
     ] {
         let status = written(decide(&running_job(&change), pod, now()));
         assert_eq!((status.phase, status.assignment), (Phase::Cancelled, None));
+        assert_eq!(status.stray_until.is_some(), is_stray, "{pod:?}");
     }
 }
 
@@ -305,7 +484,7 @@ fn a_deadline_stops_the_worker_and_then_fails_the_job() {
         &json!({"status": {"assignment": {"stop": "DeadlineExceeded"}}}),
     );
     assert_eq!(
-        decide(&running_job(&told), PodSight::Alive, now()),
+        decide_stopping(&running_job(&told), PodSight::Alive, NOW),
         Step::Rest(Some(at("2026-11-02T00:00:30Z")))
     );
     let stopped = with(told, &outcome("Stopped", "Stopped", 1));
@@ -332,6 +511,116 @@ fn a_suspended_job_says_so_once() {
         ..job
     };
     assert_eq!(decide(&again, PodSight::Gone, now()), Step::Rest(None));
+}
+
+#[test]
+fn a_worker_that_stops_too_slowly_loses_its_pod() {
+    let assignment = running_job(&json!({})).status.unwrap().assignment.unwrap();
+    let suspended = running_job(&json!({"spec": {"suspend": true}}));
+    assert_eq!(
+        decide_stopping(&suspended, PodSight::Alive, "2026-11-01T23:59:40Z"),
+        Step::Rest(Some(at("2026-11-02T00:00:10Z")))
+    );
+    assert_eq!(
+        decide_stopping(&suspended, PodSight::Alive, "2026-11-01T23:59:30Z"),
+        Step::DeletePod(assignment)
+    );
+    let status = written(decide(&suspended, PodSight::Ended(PodEnd::Deleted), now()));
+    assert_eq!((status.interruptions, status.phase), (0, Phase::Pending), "that was asked for");
+}
+
+#[test]
+fn a_worker_that_says_nothing_or_moves_nothing_is_replaced() {
+    let job = running_job(&json!({}));
+    let decide = |heard: &str, moved: &str| {
+        let signs = Signs { heard: at(heard), moved: at(moved), stopping: None };
+        super::decide(&job, &Sight { pod: PodSight::Alive, signs }, &POLICY, now())
+    };
+    assert_eq!(
+        decide("2026-11-01T23:58:01Z", "2026-11-01T23:50:30Z"),
+        Step::Rest(Some(at("2026-11-02T00:00:01Z")))
+    );
+    for (heard, moved) in [("2026-11-01T23:58:00Z", NOW), (NOW, "2026-11-01T23:50:00Z")] {
+        let status = written(decide(heard, moved));
+        assert_eq!(status.assignment.unwrap().stop, Some(StopReason::Stalled));
+    }
+    let told = json!({"status": {"assignment": {"stop": "Stalled"}}});
+    for (change, pod) in [
+        (with(told.clone(), &outcome("Stopped", "Stopped", 1)), PodSight::Alive),
+        (told, PodSight::Ended(PodEnd::Deleted)),
+    ] {
+        let status = written(super::tests::decide(&running_job(&change), pod, now()));
+        assert_eq!((status.failures, status.reason.as_deref()), (1, Some("Stalled")));
+    }
+}
+
+#[test]
+fn a_job_moves_from_a_node_out_of_reach_and_its_worker_counts_as_stray() {
+    let job = running_job(&json!({}));
+    let leaving = |time: &str| PodSight::Leaving { lost_at: at(time) };
+    assert_eq!(
+        decide(&job, leaving("2026-11-02T00:00:15Z"), now()),
+        Step::Rest(Some(at("2026-11-02T00:00:15Z")))
+    );
+    for (pod, reason) in [(leaving(NOW), "NodeLost"), (PodSight::Gone, "PodDeleted")] {
+        let status = written(decide(&job, pod, now()));
+        assert_eq!((status.reason.as_deref(), status.interruptions), (Some(reason), 1));
+        assert_eq!(status.stray_until.map(|time| time.0), Some(now() + STRAY_LIFE));
+    }
+    let status = written(decide(&job, PodSight::Ended(PodEnd::Evicted), now()));
+    assert_eq!(status.stray_until, None);
+}
+
+#[test]
+fn a_worker_that_ran_out_of_memory_gets_one_more_try() {
+    let failures = |before: i32| {
+        let job = running_job(&json!({"status": {"failures": before}}));
+        let status = written(decide(&job, PodSight::Ended(PodEnd::OutOfMemory), now()));
+        (status.failures, status.phase)
+    };
+    assert_eq!(failures(0), (3, Phase::Pending));
+    assert_eq!(failures(3), (4, Phase::Failed));
+}
+
+#[test]
+fn a_whole_object_is_adopted_once_before_a_job_fails() {
+    let failed = outcome("PermanentFailure", "MessageNotFound", 1);
+    let Step::LookForObject { found, missing } =
+        decide(&running_job(&failed), PodSight::Alive, now())
+    else {
+        panic!("it did not look")
+    };
+    assert_eq!((missing.status.phase, missing.status.reason.as_deref()), (Phase::Failed, Some("MessageNotFound")));
+    assert_eq!((found.status.phase, found.status.adoption_attempt), (Phase::Pending, Some(2)));
+    assert_eq!(found.status.next_attempt_time.unwrap().0, now());
+
+    let adopting = json!({"status": {"attempt": 2, "assignment": {"attempt": 2}, "adoptionAttempt": 2}});
+    let job = running_job(&with(adopting, &outcome("PermanentFailure", "StorageRefused", 2)));
+    assert!(matches!(decide(&job, PodSight::Alive, now()), Step::Write(_)), "it does not look twice");
+}
+
+#[test]
+fn who_may_run_again_and_still_waits_is_called_queued() {
+    let due = |time: &str| waiting_job(&json!({"status": {"nextAttemptTime": time}}));
+    assert_eq!(
+        decide(&due("2026-11-02T00:01:00Z"), PodSight::Gone, now()),
+        Step::Rest(Some(at("2026-11-02T00:01:00Z")))
+    );
+    assert_eq!(
+        decide(&due(NOW), PodSight::Gone, now()),
+        Step::Rest(Some(at("2026-11-02T00:00:05Z")))
+    );
+    let status = written(decide(&due("2026-11-01T23:59:55Z"), PodSight::Gone, now()));
+    assert_eq!(status.phase, Phase::Queued);
+    let fresh = waiting_job(&json!({"status": {"phase": "Queued"}}));
+    assert_eq!(decide(&fresh, PodSight::Gone, now()), Step::Rest(None));
+    assert_eq!(queued(&fresh, None, now()), None, "it needs no write to be queued");
+    let trouble = Notice { warning: true, reason: "ImagePullBackOff".into(), message: "no image".into() };
+    let told = queued(&fresh, Some(&trouble), now()).unwrap();
+    assert_eq!(told.reason.as_deref(), Some("ImagePullBackOff"));
+    let told = TransferJob { status: Some(told), ..fresh };
+    assert_eq!(queued(&told, Some(&trouble), now()), None);
+    assert_eq!(queued(&told, None, now()).unwrap().reason.as_deref(), Some("WaitingForSlot"));
 }
 
 #[test]
@@ -389,6 +678,15 @@ fn any_change() -> impl Strategy<Value = Value> {
             json!({"metadata": {"finalizers": null}}),
             json!({"spec": {"suspend": true}}),
             json!({"spec": {"activeDeadlineSeconds": 10}}),
+            json!({"spec": {"link": {"revoked": true}}}),
+            json!({"spec": {"link": {"ttl": "30d"}}}),
+            json!({"spec": {"link": {"ttl": "1s"}}}),
+            json!({"spec": {"ttlSecondsAfterFinished": 1}}),
+            json!({"status": {"assignment": {"pod": "p", "podUID": "pu", "slot": 0, "attempt": 1,
+                "time": "2026-11-01T23:59:00Z", "stop": "Stalled"}}}),
+            json!({"status": {"strayUntil": "2026-11-02T00:05:00Z"}}),
+            json!({"status": {"strayUntil": "2026-11-01T00:05:00Z"}}),
+            succeeded(),
             json!({"status": {"assignment": null}}),
             json!({"status": null}),
             json!({"status": {"failures": 3, "interruptions": 20}}),
@@ -405,31 +703,83 @@ fn any_pod() -> impl Strategy<Value = PodSight> {
         PodSight::Gone,
         PodSight::Ended(PodEnd::Evicted),
         PodSight::Ended(PodEnd::Exited(1)),
+        PodSight::Ended(PodEnd::OutOfMemory),
+        PodSight::Leaving { lost_at: now() },
     ])
+}
+
+/// The job after a step, all of whose writes were taken. None: it is at rest.
+fn followed(mut job: TransferJob, step: Step, is_found: bool) -> Option<TransferJob> {
+    let transition = match step {
+        // What a worker, a slot or time has to end.
+        Step::Rest(_) | Step::DeletePod(_) | Step::Delete | Step::CleanUp(Release::NotBefore(_)) => {
+            return None;
+        }
+        Step::CleanUp(_) => {
+            job.metadata.finalizers = None;
+            return Some(job);
+        }
+        Step::AddFinalizer => {
+            job.metadata.finalizers = Some(vec![names::FINALIZER.to_owned()]);
+            return Some(job);
+        }
+        Step::Finish(_) => {
+            let generation = job.metadata.generation.unwrap().to_string();
+            job.metadata.labels = Some([(names::FINISHED_LABEL.to_owned(), generation)].into());
+            return Some(job);
+        }
+        Step::RenewLink(expires) => {
+            let link = Link { id: "new".into(), url: "https://new".into(), expires_at: Time(expires), ttl: job.spec.link.ttl };
+            job.status = Some(renewed(&job, link, now()));
+            return Some(job);
+        }
+        Step::Write(transition) | Step::RemoveLeftovers(transition) => transition,
+        Step::EndLinks { then, .. } => then,
+        Step::LookForObject { found, missing } => if is_found { found } else { missing },
+    };
+    job.status = Some(transition.status);
+    Some(job)
 }
 
 proptest! {
     #[test]
-    fn following_the_steps_comes_to_rest(change in any_change(), pod in any_pod()) {
+    fn following_the_steps_comes_to_rest(change in any_change(), pod in any_pod(), is_found in any::<bool>()) {
         let mut job = running_job(&change);
         let mut attempt = job.status.as_ref().map_or(0, |status| status.attempt);
-        for _ in 0..6 {
-            match decide(&job, pod, now()) {
-                // What a worker, a slot or time has to end.
-                Step::Rest(_) | Step::DeletePod(_) => return Ok(()),
-                Step::CleanUp => job.metadata.finalizers = None,
-                Step::AddFinalizer => job.metadata.finalizers = Some(vec![names::FINALIZER.to_owned()]),
-                Step::Finish => {
-                    job.metadata.labels = Some([(names::FINISHED_LABEL.to_owned(), "true".to_owned())].into());
-                }
-                Step::Write(transition) => {
-                    prop_assert!(Some(&transition.status) != job.status.as_ref(), "a write changes something");
-                    prop_assert!(transition.status.attempt >= attempt);
-                    attempt = transition.status.attempt;
-                    job.status = Some(transition.status);
+        for _ in 0..10 {
+            let step = decide(&job, pod, now());
+            prop_assert_eq!(&step, &decide(&job, pod, now()), "deciding twice decides the same");
+            let before = job.clone();
+            match followed(job, step, is_found) {
+                None => return Ok(()),
+                Some(after) => {
+                    prop_assert!(before != after, "a step changes something");
+                    let now_at = after.status.as_ref().map_or(0, |status| status.attempt);
+                    prop_assert!(now_at >= attempt, "attempts only grow");
+                    attempt = now_at;
+                    job = after;
                 }
             }
         }
-        prop_assert!(false, "no rest after six steps: {job:?}");
+        prop_assert!(false, "no rest after ten steps: {job:?}");
+    }
+
+    #[test]
+    fn what_has_ended_well_or_badly_stays_so(change in any_change(), pod in any_pod(), is_found in any::<bool>()) {
+        let mut job = running_job(&change);
+        let mut was_finished = false;
+        for _ in 0..10 {
+            let is_now = job.status.as_ref().is_some_and(is_finished);
+            prop_assert!(is_now || !was_finished, "{job:?}");
+            was_finished = is_now;
+            let step = decide(&job, pod, now());
+            if was_finished {
+                prop_assert!(job.metadata.deletion_timestamp.is_some() || !is_waiting(&job, now()));
+            }
+            match followed(job, step, is_found) {
+                None => return Ok(()),
+                Some(after) => job = after,
+            }
+        }
     }
 }
