@@ -70,7 +70,12 @@ async fn main() -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("error: {error:#}");
-            ExitCode::FAILURE
+            match error.downcast_ref::<worker::RunError>() {
+                Some(refused) if refused.is_session_refused() => {
+                    ExitCode::from(names::SESSION_REFUSED_EXIT_CODE)
+                }
+                _ => ExitCode::FAILURE,
+            }
         }
     }
 }

@@ -5,6 +5,7 @@
 //! status, and keeps nothing of one transfer for the next but its warm connections.
 
 mod assignments;
+mod contact;
 mod meter;
 mod once;
 mod report;
@@ -12,6 +13,7 @@ mod serve;
 mod transfer;
 mod upload;
 
+pub use contact::ContactLost;
 pub use meter::{Meter, Reading};
 pub use once::{TransferReport, TransferRequest, transfer_once};
 pub use serve::{RunError, WorkerSettings, run};

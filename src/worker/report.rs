@@ -46,6 +46,17 @@ pub enum ReportError {
     Refused(#[from] Box<kube::Error>),
 }
 
+/// What became of the word about the end of an attempt.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Told {
+    /// It stands in the status.
+    Written,
+    /// The attempt is no longer ours to end.
+    Refused,
+    /// The API server did not answer.
+    Unknown,
+}
+
 /// Writes the status of one task.
 pub struct Reporter {
     jobs: Api<TransferJob>,
@@ -80,7 +91,12 @@ impl Reporter {
     }
 
     /// Writes how the attempt ended, and tries until it is written or has become pointless.
-    pub async fn finish(&self, meter: &Meter, outcome: Outcome, delivery: Option<&Delivery>) {
+    pub async fn finish(
+        &self,
+        meter: &Meter,
+        outcome: Outcome,
+        delivery: Option<&Delivery>,
+    ) -> Told {
         let reason = outcome.reason.clone();
         let mut status = json!({ "outcome": outcome });
         if let Some(reading) = meter.read() {
@@ -96,17 +112,21 @@ impl Reporter {
             while let Err(error) = self.patch(status.clone()).await {
                 if is_final(&error) {
                     warn!(job = self.name, %error, "the job is no longer ours; its outcome is dropped");
-                    return;
+                    return Told::Refused;
                 }
                 warn!(job = self.name, %error, "the outcome was not written; trying again");
                 sleep(wait).await;
                 wait = (wait * 2).min(Duration::from_secs(15));
             }
             info!(job = self.name, attempt = self.attempt, reason, "reported");
+            Told::Written
         };
-        if timeout(OUTCOME_PATIENCE, persist).await.is_err() {
-            warn!(job = self.name, "the outcome could not be written");
-        }
+        timeout(OUTCOME_PATIENCE, persist)
+            .await
+            .unwrap_or_else(|_| {
+                warn!(job = self.name, "the outcome could not be written");
+                Told::Unknown
+            })
     }
 
     /// The outcome of an attempt that ended by itself.
@@ -119,6 +139,8 @@ impl Reporter {
             ),
             Err(error) => {
                 let (result, wait) = match error.class() {
+                    // Another session may do.
+                    _ if error.is_session_refused() => (OutcomeResult::Interrupted, None),
                     Class::Permanent => (OutcomeResult::PermanentFailure, None),
                     Class::Interrupted => (OutcomeResult::Interrupted, None),
                     Class::Transient => (OutcomeResult::TransientFailure, None),
@@ -190,7 +212,7 @@ fn is_final(error: &ReportError) -> bool {
     match error {
         ReportError::Timeout => false,
         ReportError::Refused(error) => {
-            matches!(&**error, kube::Error::Api(status) if matches!(status.code, 403 | 404 | 409 | 422))
+            matches!(&**error, kube::Error::Api(status) if matches!(status.code, 401 | 403 | 404 | 409 | 422))
         }
     }
 }

@@ -10,14 +10,15 @@ use tracing::{Instrument as _, info, info_span, warn};
 
 use super::{
     assignments::{Assignments, StopCause, Task},
+    contact::{self, ContactLost},
     meter::Meter,
-    report::Reporter,
+    report::{Reporter, Told},
     transfer::{Delivery, Engine, History, Order, TransferError},
 };
 use crate::{
     Class,
     api::{OutcomeResult, StorageTier, TransferJob, names},
-    oci::{self, BucketName, ObjectStorage},
+    oci::{self, BucketName, ObjectStorage, ParId},
     telegram::{self, Account, MessageRef, Telegram},
     transfer::Window,
 };
@@ -51,16 +52,36 @@ pub enum RunError {
     /// Telegram does not accept the session, for good.
     #[error(transparent)]
     Telegram(#[from] telegram::Error),
-    /// The bucket cannot be used as the job names it.
+    /// The API server has lost sight of this pod, or it of the API server.
     #[error(transparent)]
-    Storage(#[from] oci::Error),
+    Contact(#[from] ContactLost),
+}
+
+impl RunError {
+    /// Whether the session is at fault, and so every other worker with it.
+    pub fn is_session_refused(&self) -> bool {
+        matches!(self, Self::Telegram(telegram::Error::SessionRefused { .. }))
+    }
 }
 
 /// Serves assignments until `stop`.
 ///
 /// # Errors
-/// Telegram does not accept the session.
+/// Telegram does not accept the session, or the API server does not know this pod any more.
 pub async fn run(
+    settings: WorkerSettings,
+    client: Client,
+    stop: CancellationToken,
+) -> Result<(), RunError> {
+    // Before anything else: whoever is not known must not use the session.
+    tokio::select! {
+        biased;
+        lost = contact::lost(client.clone()) => Err(lost.into()),
+        served = serve_all(settings, client, stop) => served,
+    }
+}
+
+async fn serve_all(
     settings: WorkerSettings,
     client: Client,
     stop: CancellationToken,
@@ -92,7 +113,7 @@ pub async fn run(
         );
         serve(&settings, &client, &engine, &mut assignments, &task, &stop)
             .instrument(span)
-            .await;
+            .await?;
     }
 }
 
@@ -125,7 +146,7 @@ async fn serve(
     assignments: &mut Assignments,
     task: &Task,
     stop: &CancellationToken,
-) {
+) -> Result<(), RunError> {
     info!("begins");
     let reporter = Reporter::new(client.clone(), &settings.namespace, task);
     let meter = Arc::new(Meter::start());
@@ -144,9 +165,15 @@ async fn serve(
             if let Err(error) = &result {
                 warn!(%error, reason = error.reason(), "failed");
             }
-            reporter
-                .finish(&meter, reporter.outcome(&result), result.as_ref().ok())
-                .await;
+            let outcome = reporter.outcome(&result);
+            let told = reporter.finish(&meter, outcome, result.as_ref().ok()).await;
+            match result {
+                Ok(delivery) if told == Told::Refused => take_back(settings, &delivery).await,
+                Err(TransferError::Telegram(error @ telegram::Error::SessionRefused { .. })) => {
+                    return Err(error.into());
+                }
+                _ => {}
+            }
         }
         End::Told(StopCause::Asked(why)) => {
             info!(why, "stopped");
@@ -154,6 +181,21 @@ async fn serve(
             reporter.finish(&meter, outcome, None).await;
         }
         End::Told(StopCause::Lost) => warn!("no longer ours; dropped"),
+    }
+    Ok(())
+}
+
+/// Ends the link of an attempt that was not the last word: nobody will ever be told of it.
+async fn take_back(settings: &WorkerSettings, delivery: &Delivery) {
+    let bucket = BucketName::new(&delivery.object.bucket);
+    let link = ParId::new(delivery.link.id.clone());
+    let (Ok(bucket), Ok(link)) = (bucket, link) else {
+        return;
+    };
+    match settings.storage.delete_par(&bucket, &link).await {
+        Ok(_) => info!("took the link back"),
+        // The controller ends the links of all attempts but the last.
+        Err(error) => warn!(%error, "the link could not be taken back"),
     }
 }
 

@@ -128,6 +128,11 @@ impl TransferError {
         }
     }
 
+    /// Whether the session is at fault, and not the job.
+    pub fn is_session_refused(&self) -> bool {
+        matches!(self, Self::Telegram(telegram::Error::SessionRefused { .. }))
+    }
+
     /// One CamelCase word for metrics, events and conditions.
     pub fn reason(&self) -> &'static str {
         match self {
@@ -166,7 +171,13 @@ impl Engine {
         meter: &Arc<Meter>,
         stop: &CancellationToken,
     ) -> Result<Delivery, TransferError> {
-        let media = self.telegram.locate(order.message).await?;
+        let media = match self.telegram.locate(order.message).await {
+            // The message is gone; an earlier attempt may have stored its file all the same.
+            Err(error) if error.class() == Class::Permanent && order.history != History::None => {
+                return self.adopt(order, error).await;
+            }
+            media => media?,
+        };
         let name = SafeFileName::new(order.file_name.as_deref().unwrap_or(&media.name));
         meter.found(name.to_string(), media.size);
         let content_type = content_type(&media.mime_type);
@@ -209,6 +220,36 @@ impl Engine {
             content_type,
         };
         Ok(Delivery { object, link })
+    }
+
+    /// Delivers the whole object that an earlier attempt stored, or fails with `otherwise`.
+    async fn adopt(
+        &self,
+        order: &Order,
+        otherwise: telegram::Error,
+    ) -> Result<Delivery, TransferError> {
+        let prefix = order.placement.prefix();
+        for name in self.storage.list_objects(&order.bucket, prefix).await? {
+            if !order.placement.holds(name.as_str()) {
+                continue;
+            }
+            let Some(head) = self.storage.head_object(&order.bucket, &name).await? else {
+                continue;
+            };
+            if head.metadata.get(names::OBJECT_UID_KEY) == Some(&order.owner) {
+                let object = api::StoredObject {
+                    name: name.to_string(),
+                    bucket: order.bucket.to_string(),
+                    size: i64::try_from(head.size).unwrap_or(i64::MAX),
+                    etag: head.etag.to_string(),
+                    crc32c: head.crc32c.map(|crc| crc.to_string()).unwrap_or_default(),
+                    content_type: content_type(head.content_type.as_deref().unwrap_or_default()),
+                };
+                let link = self.link(order, &name).await?;
+                return Ok(Delivery { object, link });
+            }
+        }
+        Err(otherwise.into())
     }
 
     /// Makes the link. Its URL is shown only once: if the reply is lost, what may have been made is
