@@ -58,7 +58,7 @@ pub struct Controller {
     pub worker_selector: String,
     /// How many.
     pub pool: PoolSettings,
-    /// The ConfigMap that says which slots are held.
+    /// The `ConfigMap` that says which slots are held.
     pub slot_ledger: String,
     /// What is decided about all jobs.
     pub policy: Policy,

@@ -189,9 +189,33 @@ mod tests {
     #[test]
     fn slots_are_given_in_order_within_the_limits_of_users() {
         for (what, order, running, idle, pods, assigned, wait) in [
-            ("in order", vec![of("a", 1), of("b", 2)], vec![], vec![4, 7], 0, vec![("a", 4), ("b", 7)], vec![]),
-            ("no slot", vec![of("a", 1)], vec![], vec![], 1, vec![], vec!["a"]),
-            ("no room either", vec![of("a", 1)], vec![], vec![], 0, vec![], vec![]),
+            (
+                "in order",
+                vec![of("a", 1), of("b", 2)],
+                vec![],
+                vec![4, 7],
+                0,
+                vec![("a", 4), ("b", 7)],
+                vec![],
+            ),
+            (
+                "no slot",
+                vec![of("a", 1)],
+                vec![],
+                vec![],
+                1,
+                vec![],
+                vec!["a"],
+            ),
+            (
+                "no room either",
+                vec![of("a", 1)],
+                vec![],
+                vec![],
+                0,
+                vec![],
+                vec![],
+            ),
             (
                 "a user at the limit is passed over",
                 vec![of("a", 1), of("b", 2)],
@@ -212,7 +236,11 @@ mod tests {
             ),
             (
                 "what has no user has no limit",
-                vec![job("a", 0, json!({})), job("b", 0, json!({})), job("c", 0, json!({}))],
+                vec![
+                    job("a", 0, json!({})),
+                    job("b", 0, json!({})),
+                    job("c", 0, json!({})),
+                ],
                 vec![],
                 vec![0, 1, 2],
                 0,
@@ -221,14 +249,19 @@ mod tests {
             ),
         ] {
             let mut counts = Running::new(Some(2));
-            running.iter().for_each(|job| counts.add(job));
+            for job in &running {
+                counts.add(job);
+            }
             let admissions = decide(order, &idle, pods, counts);
             let given: Vec<_> = admissions
                 .assign
                 .iter()
                 .map(|(job, slot)| (job.name_any(), *slot))
                 .collect();
-            let given: Vec<_> = given.iter().map(|(name, slot)| (name.as_str(), *slot)).collect();
+            let given: Vec<_> = given
+                .iter()
+                .map(|(name, slot)| (name.as_str(), *slot))
+                .collect();
             assert_eq!(given, assigned, "{what}");
             assert_eq!(names(&admissions.wait), wait, "{what}");
         }
@@ -252,7 +285,9 @@ mod tests {
             // A slot stays idle only if nobody else may run.
             if admissions.assign.len() < idle.len() {
                 let mut running = Running::new(Some(limit));
-                admissions.assign.iter().for_each(|(job, _)| running.add(job));
+                for (job, _) in &admissions.assign {
+                    running.add(job);
+                }
                 let left = order.iter().filter(|job| !all().any(|taken| Arc::ptr_eq(taken, job)));
                 prop_assert!(left.into_iter().all(|job| !running.admits(job)));
             }

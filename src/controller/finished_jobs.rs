@@ -127,10 +127,26 @@ mod tests {
         for (what, change, wanted) in [
             ("nothing", json!({}), false),
             ("its spec has changed", json!({"generation": 3}), true),
-            ("its time has come", json!({"annotations": {names::WAKE_ANNOTATION: "2026-11-02T00:00:00Z"}}), true),
-            ("its time will come", json!({"annotations": {names::WAKE_ANNOTATION: "2026-11-02T00:00:01Z"}}), false),
-            ("it is deleted", json!({"deletionTimestamp": "2026-11-01T00:00:00Z"}), true),
-            ("it is gone", json!({"deletionTimestamp": "2026-11-01T00:00:00Z", "finalizers": null}), false),
+            (
+                "its time has come",
+                json!({"annotations": {names::WAKE_ANNOTATION: "2026-11-02T00:00:00Z"}}),
+                true,
+            ),
+            (
+                "its time will come",
+                json!({"annotations": {names::WAKE_ANNOTATION: "2026-11-02T00:00:01Z"}}),
+                false,
+            ),
+            (
+                "it is deleted",
+                json!({"deletionTimestamp": "2026-11-01T00:00:00Z"}),
+                true,
+            ),
+            (
+                "it is gone",
+                json!({"deletionTimestamp": "2026-11-01T00:00:00Z", "finalizers": null}),
+                false,
+            ),
         ] {
             let mut metadata = json!({"name": "tj", "generation": 2, "finalizers": [names::FINALIZER],
                 "labels": {names::FINISHED_LABEL: "2"}});

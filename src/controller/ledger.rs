@@ -2,7 +2,7 @@
 //! its containers are known to have ended.
 //!
 //! A pod that was force-deleted, or went with its node, leaves no trace in the API server, and its
-//! worker may go on for minutes. The ledger is the trace: a ConfigMap with an entry for each slot.
+//! worker may go on for minutes. The ledger is the trace: a `ConfigMap` with an entry for each slot.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -27,7 +27,7 @@ pub struct Ledger {
 }
 
 impl Ledger {
-    /// Opens the ConfigMap of that name.
+    /// Opens the `ConfigMap` of that name.
     ///
     /// # Errors
     /// It is not there, or the API server does not answer.

@@ -212,7 +212,11 @@ pub fn assigned(job: &TransferJob, assignment: Assignment, now: Timestamp) -> Tr
 
 /// The status of a job that waits for a worker, if it says something else. `why` is what keeps
 /// workers from starting, if anything does.
-pub fn queued(job: &TransferJob, why: Option<&Notice>, now: Timestamp) -> Option<TransferJobStatus> {
+pub fn queued(
+    job: &TransferJob,
+    why: Option<&Notice>,
+    now: Timestamp,
+) -> Option<TransferJobStatus> {
     let (reason, message) = why.map_or(("WaitingForSlot", "Waits for a free worker"), |notice| {
         (notice.reason.as_str(), notice.message.as_str())
     });
@@ -325,7 +329,11 @@ fn running(
     } else if silent.min(still) <= now {
         StopReason::Stalled
     } else {
-        let wake = [silent, still].into_iter().chain(lost).chain(deadline).min();
+        let wake = [silent, still]
+            .into_iter()
+            .chain(lost)
+            .chain(deadline)
+            .min();
         return Step::Rest(wake);
     };
     status.assignment = Some(Assignment {

@@ -85,7 +85,7 @@ pub struct ControllerSettings {
     pub clean_up: CleanUp,
     /// What is decided about all jobs.
     pub policy: Policy,
-    /// The ConfigMap that says which slots are held.
+    /// The `ConfigMap` that says which slots are held.
     pub slot_ledger: String,
 }
 
@@ -167,8 +167,10 @@ pub async fn run(
         })?;
     let writer = Writer::new(client.clone(), &namespace, instance);
     let wake = Arc::new(Notify::new());
-    let (pods, pod_events) =
-        WorkerPods::watch(Api::namespaced(client.clone(), &namespace), &worker_selector);
+    let (pods, pod_events) = WorkerPods::watch(
+        Api::namespaced(client.clone(), &namespace),
+        &worker_selector,
+    );
     let (jobs, jobs_writer) = reflector::store();
     let context = Arc::new(Context {
         writer: writer.clone(),
@@ -186,7 +188,13 @@ pub async fn run(
     .reflect(jobs_writer)
     .touched_objects();
     let (pod_changes_tx, pod_changes) = mpsc::channel(POD_CHANGES);
-    let following = follow_pods(pod_events, jobs.clone(), pod_changes_tx, Arc::clone(&wake), &stop);
+    let following = follow_pods(
+        pod_events,
+        jobs.clone(),
+        pod_changes_tx,
+        Arc::clone(&wake),
+        &stop,
+    );
     let reconciling = Controller::for_stream(job_events, jobs.clone())
         .with_config(Config::default().concurrency(CONCURRENCY))
         .reconcile_on(ReceiverStream::new(pod_changes))
@@ -254,7 +262,9 @@ fn watch_jobs(
         })
 }
 
-fn readable(event: watcher::Event<DeserializeGuard<TransferJob>>) -> Option<watcher::Event<TransferJob>> {
+fn readable(
+    event: watcher::Event<DeserializeGuard<TransferJob>>,
+) -> Option<watcher::Event<TransferJob>> {
     let read = |guard: DeserializeGuard<TransferJob>| match guard.0 {
         Ok(mut job) => {
             job.metadata.managed_fields = None;
@@ -262,7 +272,11 @@ fn readable(event: watcher::Event<DeserializeGuard<TransferJob>>) -> Option<watc
         }
         Err(error) => {
             let job = error.metadata.name.as_deref().unwrap_or_default();
-            warn!(job, error = error.error, "a TransferJob cannot be read and is left alone");
+            warn!(
+                job,
+                error = error.error,
+                "a TransferJob cannot be read and is left alone"
+            );
             None
         }
     };

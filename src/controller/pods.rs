@@ -1,10 +1,10 @@
 //! Worker pods: how they look, what is seen of them, and how they are made.
 
+use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::{
     api::core::v1::{Pod, PodTemplateSpec},
     apimachinery::pkg::apis::meta::v1::OwnerReference,
 };
-use jiff::{SignedDuration, Timestamp};
 use kube::{ResourceExt as _, api::ObjectMeta};
 
 use super::lifecycle::Notice;
@@ -156,7 +156,10 @@ pub fn trouble(pod: &Pod) -> Option<Notice> {
     Some(Notice {
         warning: true,
         reason: reason.to_owned(),
-        message: format!("The worker's pod {} cannot start: {message}", pod.name_any()),
+        message: format!(
+            "The worker's pod {} cannot start: {message}",
+            pod.name_any()
+        ),
     })
 }
 
@@ -168,9 +171,10 @@ pub fn trouble_at_end(pod: &Pod) -> Option<Notice> {
             "Telegram does not accept its session: provide another Secret".to_owned(),
         ),
         PodEnd::OutOfMemory => ("OOMKilled", "it ran out of memory".to_owned()),
-        PodEnd::Exited(code) if code != 0 => {
-            ("WorkerFailed", format!("it ended with exit code {code}; see its log"))
-        }
+        PodEnd::Exited(code) if code != 0 => (
+            "WorkerFailed",
+            format!("it ended with exit code {code}; see its log"),
+        ),
         _ => return None,
     };
     Some(Notice {

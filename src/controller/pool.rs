@@ -382,7 +382,11 @@ mod tests {
             );
         }
         let plan = decide(&slots(&[Vacated]), 1, SIZE, at(NOW));
-        assert_eq!((plan.release, plan.spawn), (vec![0], vec![]), "crossed out before it is used again");
+        assert_eq!(
+            (plan.release, plan.spawn),
+            (vec![0], vec![]),
+            "crossed out before it is used again"
+        );
     }
 
     fn state() -> impl Strategy<Value = SlotState> {

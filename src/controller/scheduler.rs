@@ -333,6 +333,8 @@ impl Scheduler {
         let holder = pod
             .and_then(|pod| pod.metadata.uid.as_ref())
             .and_then(|uid| holders.get(uid));
+        let memory = self.slots.entry(number).or_default();
+        let is_used_up = self.pool.size.idle_timeout.is_zero() && memory.has_served();
         let view = View {
             pod: pod.map(|pod| &**pod),
             work: if given {
@@ -340,14 +342,13 @@ impl Scheduler {
             } else {
                 holder.copied().unwrap_or(Work::None)
             },
-            is_outdated: pod
-                .is_some_and(|pod| is_outdated(&self.world.factory, pod, session)),
+            is_outdated: is_used_up
+                || pod.is_some_and(|pod| is_outdated(&self.world.factory, pod, session)),
             is_wanted: number < self.pool.slots,
             session,
             is_held: self.world.ledger.is_held(number),
         };
         let pods = &self.world.pods;
-        let memory = self.slots.entry(number).or_default();
         memory.look(&view, |uid| pods.end_of(uid), now)
     }
 

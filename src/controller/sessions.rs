@@ -133,7 +133,9 @@ fn judge(held: &BTreeMap<i32, Held>, slot: i32, secret: &str) -> SessionState {
                 None => SessionState::Usable(hash.clone()),
                 Some((other, _)) => unusable(
                     "SessionShared",
-                    format!("The Secret {secret} holds a key of slot {other}'s session: Telegram would end both"),
+                    format!(
+                        "The Secret {secret} holds a key of slot {other}'s session: Telegram would end both"
+                    ),
                 ),
             }
         }
@@ -204,7 +206,14 @@ mod tests {
         let some = |reason: &str| Some(reason.to_owned());
         assert_eq!(
             reasons,
-            [None, some("SessionMissing"), some("SessionShared"), None, some("SessionMissing"), None]
+            [
+                None,
+                some("SessionMissing"),
+                some("SessionShared"),
+                None,
+                some("SessionMissing"),
+                None
+            ]
         );
         assert_eq!(judge(&held, 5, "s"), SessionState::Unknown);
         assert_ne!(judge(&held, 0, "s"), judge(&held, 3, "s"));

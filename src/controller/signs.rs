@@ -130,7 +130,11 @@ mod tests {
         assert_eq!(look(None, 10), (10, 10));
         assert_eq!(look(None, 20), (10, 10));
         assert_eq!(look(Some((1, 0)), 30), (30, 30));
-        assert_eq!(look(Some((2, 0)), 40), (40, 30), "a heartbeat without a byte");
+        assert_eq!(
+            look(Some((2, 0)), 40),
+            (40, 30),
+            "a heartbeat without a byte"
+        );
         assert_eq!(look(Some((2, 0)), 50), (40, 30), "nothing new");
         assert_eq!(look(Some((1, 5)), 60), (60, 60), "a clock that went back");
         watch.begin_anew(at(70));

@@ -63,6 +63,8 @@ pub struct Memory {
     missing_since: Option<Timestamp>,
     /// Since when the tenant has been as it is.
     since: Option<(Kind, Timestamp)>,
+    /// The tenant has had work.
+    has_served: bool,
     /// Pods in a row that failed without having done anything.
     failures: u32,
 }
@@ -91,6 +93,11 @@ impl Memory {
         self.tenant = Some(uid);
     }
 
+    /// Whether the pod that is there has had work.
+    pub fn has_served(&self) -> bool {
+        self.has_served
+    }
+
     /// Judges what is on the slot. `end_of` says how the pod of a UID ended, if that was seen.
     pub fn look(
         &mut self,
@@ -109,17 +116,17 @@ impl Memory {
         if self.tenant != uid {
             self.tenant = uid;
             self.since = None;
+            self.has_served = false;
         }
         (self.is_spawning, self.missing_since) = (false, None);
         if let Some(end) = pods::end(pod) {
-            let was_of_use = matches!(self.since, Some((Kind::Busy, _)));
             let is_new = !matches!(self.since, Some((Kind::Dead, _)));
             let since = self.since(Kind::Dead, now);
             let failed = matches!(
                 end,
                 PodEnd::Exited(1..) | PodEnd::OutOfMemory | PodEnd::SessionRefused
             );
-            if !failed || was_of_use {
+            if !failed || self.has_served {
                 self.failures = 0;
             } else if is_new {
                 self.failures = self.failures.saturating_add(1);
@@ -144,6 +151,7 @@ impl Memory {
         }
         if view.work == Work::Running {
             self.since(Kind::Busy, now);
+            self.has_served = true;
             return SlotState::Busy;
         }
         let since = self.since(Kind::Idle, now);
@@ -256,7 +264,10 @@ mod tests {
 
         let mut fresh = Memory::default();
         assert!(
-            matches!(fresh.look(&view(None), seen, at(1)), SlotState::Closed { .. }),
+            matches!(
+                fresh.look(&view(None), seen, at(1)),
+                SlotState::Closed { .. }
+            ),
             "a process that has just begun knows of no pod"
         );
     }
@@ -339,7 +350,7 @@ mod tests {
         fn happen(&mut self, event: Event) {
             match event {
                 Event::Wait(seconds) => {
-                    self.now = self.now + SignedDuration::from_secs(seconds.into());
+                    self.now += SignedDuration::from_secs(seconds.into());
                     let now = self.now;
                     self.workers
                         .retain(|(_, end)| end.is_none_or(|end| end > now));
@@ -403,8 +414,7 @@ mod tests {
                 is_held: self.is_held,
             };
             let ends = self.ends.clone();
-            let end_of =
-                |uid: &str| ends.iter().any(|end| end == uid).then_some(PodEnd::Deleted);
+            let end_of = |uid: &str| ends.iter().any(|end| end == uid).then_some(PodEnd::Deleted);
             let state = self.memory.look(&view, end_of, self.now);
             let plan = pool::decide(&[Slot { number: 0, state }], 1, SIZE, self.now);
             let mut may_write = || {

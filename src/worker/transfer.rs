@@ -255,7 +255,8 @@ impl Engine {
     /// Makes the link. Its URL is shown only once: if the reply is lost, what may have been made is
     /// deleted by its name, and another is made.
     async fn link(&self, order: &Order, object: &ObjectName) -> Result<api::Link, TransferError> {
-        let ttl = SignedDuration::try_from(order.link_ttl.get()).map_err(|_| TransferError::LinkTtl)?;
+        let ttl =
+            SignedDuration::try_from(order.link_ttl.get()).map_err(|_| TransferError::LinkTtl)?;
         let expires = Timestamp::now()
             .checked_add(ttl)
             .map_err(|_| TransferError::LinkTtl)?;

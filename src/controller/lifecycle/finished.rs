@@ -2,9 +2,8 @@
 //! strays may have left is removed, and one day it is deleted.
 
 use super::{
-    ConditionStatus, ConditionType, Keep, Notice, Policy, RENEWING, SignedDuration, Step,
-    Time, Timestamp, TransferJob, TransferJobStatus, Transition, condition, find_condition, later,
-    names,
+    ConditionStatus, ConditionType, Keep, Notice, Policy, RENEWING, SignedDuration, Step, Time,
+    Timestamp, TransferJob, TransferJobStatus, Transition, condition, find_condition, later, names,
 };
 use crate::api::Link;
 use kube::ResourceExt as _;
@@ -29,7 +28,10 @@ pub(super) fn decide(
         return Step::RemoveLeftovers(silently(status));
     }
     let link_end = ready_link(&status).map(|link| link.expires_at.0);
-    let wake = [delete_at, stray_until, link_end].into_iter().flatten().min();
+    let wake = [delete_at, stray_until, link_end]
+        .into_iter()
+        .flatten()
+        .min();
     if is_labelled(job) {
         Step::Rest(None)
     } else if job.spec.requester.is_some() && status.notified.is_none() {

@@ -258,7 +258,10 @@ fn an_outcome_of_another_attempt_says_nothing() {
             "attempt": 2, "assignment": {"attempt": 2},
         }}),
     ));
-    assert!(matches!(decide(&job, PodSight::Alive, now()), Step::Rest(_)));
+    assert!(matches!(
+        decide(&job, PodSight::Alive, now()),
+        Step::Rest(_)
+    ));
 }
 
 #[test]
@@ -323,7 +326,11 @@ fn a_finished_job_is_kept_for_its_time_and_while_its_link_works() {
             Step::Finish(Some(at("2026-11-02T00:05:00Z"))),
         ),
     ] {
-        assert_eq!(decide(&running_job(&change), PodSight::Gone, now()), step, "{what}");
+        assert_eq!(
+            decide(&running_job(&change), PodSight::Gone, now()),
+            step,
+            "{what}"
+        );
     }
 }
 
@@ -350,16 +357,33 @@ fn the_link_follows_the_spec() {
         ..job.clone()
     };
 
-    let revoked = running_job(&with(succeeded(), &json!({"spec": {"link": {"revoked": true}}})));
-    let Step::EndLinks { but_current: Keep::None, then } = decide(&revoked, PodSight::Gone, now()) else {
+    let revoked = running_job(&with(
+        succeeded(),
+        &json!({"spec": {"link": {"revoked": true}}}),
+    ));
+    let Step::EndLinks {
+        but_current: Keep::None,
+        then,
+    } = decide(&revoked, PodSight::Gone, now())
+    else {
         panic!("not revoked")
     };
     let revoked = after(&revoked, then);
     assert_eq!(condition(&revoked), says("False", "Revoked"));
-    assert_eq!(revoked.status.as_ref().unwrap().link, None, "a dead secret is not kept");
-    assert!(matches!(decide(&revoked, PodSight::Gone, now()), Step::Finish(_)));
+    assert_eq!(
+        revoked.status.as_ref().unwrap().link,
+        None,
+        "a dead secret is not kept"
+    );
+    assert!(matches!(
+        decide(&revoked, PodSight::Gone, now()),
+        Step::Finish(_)
+    ));
 
-    let longer = running_job(&with(succeeded(), &json!({"spec": {"link": {"ttl": "30d"}}})));
+    let longer = running_job(&with(
+        succeeded(),
+        &json!({"spec": {"link": {"ttl": "30d"}}}),
+    ));
     assert_eq!(
         decide(&longer, PodSight::Gone, now()),
         Step::RenewLink(at("2026-12-01T23:59:30Z")),
@@ -370,30 +394,54 @@ fn the_link_follows_the_spec() {
         status: Some(renewed(&longer, new, now())),
         ..longer
     };
-    let Step::EndLinks { but_current: Keep::Current, then } = decide(&renewed, PodSight::Gone, now()) else {
+    let Step::EndLinks {
+        but_current: Keep::Current,
+        then,
+    } = decide(&renewed, PodSight::Gone, now())
+    else {
         panic!("the old link was left")
     };
     let renewed = after(&renewed, then);
     assert_eq!(condition(&renewed), says("True", "Renewed"));
-    assert!(matches!(decide(&renewed, PodSight::Gone, now()), Step::Finish(_)));
+    assert!(matches!(
+        decide(&renewed, PodSight::Gone, now()),
+        Step::Finish(_)
+    ));
 
     let past = at("2026-11-09T00:00:00Z");
     let kept = json!({"spec": {"ttlSecondsAfterFinished": 2_592_000}});
     let expired = running_job(&with(succeeded(), &kept));
-    let Step::EndLinks { but_current: Keep::None, then } = decide(&expired, PodSight::Gone, past) else {
+    let Step::EndLinks {
+        but_current: Keep::None,
+        then,
+    } = decide(&expired, PodSight::Gone, past)
+    else {
         panic!("not expired")
     };
     let expired = after(&expired, then);
     assert_eq!(condition(&expired), says("False", "Expired"));
-    assert!(matches!(decide(&expired, PodSight::Gone, past), Step::Finish(_)));
+    assert!(matches!(
+        decide(&expired, PodSight::Gone, past),
+        Step::Finish(_)
+    ));
 
-    let shorter = running_job(&with(succeeded(), &json!({"spec": {"link": {"ttl": "10s"}}})));
-    let Step::EndLinks { but_current: Keep::None, then } = decide(&shorter, PodSight::Gone, now()) else {
+    let shorter = running_job(&with(
+        succeeded(),
+        &json!({"spec": {"link": {"ttl": "10s"}}}),
+    ));
+    let Step::EndLinks {
+        but_current: Keep::None,
+        then,
+    } = decide(&shorter, PodSight::Gone, now())
+    else {
         panic!("not ended")
     };
     let shorter = after(&shorter, then);
     assert_eq!(condition(&shorter), says("False", "Expired"));
-    assert!(matches!(decide(&shorter, PodSight::Gone, now()), Step::Finish(_)));
+    assert!(matches!(
+        decide(&shorter, PodSight::Gone, now()),
+        Step::Finish(_)
+    ));
 }
 
 #[test]
@@ -416,7 +464,11 @@ fn deletion_waits_for_the_worker_and_cleans_up_after_it() {
             Step::DeletePod(assignment),
         ),
     ] {
-        assert_eq!(decide_stopping(&job, PodSight::Alive, stopping), step, "{name}");
+        assert_eq!(
+            decide_stopping(&job, PodSight::Alive, stopping),
+            step,
+            "{name}"
+        );
     }
     for (name, change, step) in [
         (
@@ -441,7 +493,11 @@ fn deletion_waits_for_the_worker_and_cleans_up_after_it() {
         ),
         ("nothing was made", no_finalizer, Step::Rest(None)),
     ] {
-        assert_eq!(decide(&running_job(&change), PodSight::Gone, now()), step, "{name}");
+        assert_eq!(
+            decide(&running_job(&change), PodSight::Gone, now()),
+            step,
+            "{name}"
+        );
     }
     for (change, pod, is_stray) in [
         (
@@ -526,15 +582,31 @@ fn a_worker_that_stops_too_slowly_loses_its_pod() {
         Step::DeletePod(assignment)
     );
     let status = written(decide(&suspended, PodSight::Ended(PodEnd::Deleted), now()));
-    assert_eq!((status.interruptions, status.phase), (0, Phase::Pending), "that was asked for");
+    assert_eq!(
+        (status.interruptions, status.phase),
+        (0, Phase::Pending),
+        "that was asked for"
+    );
 }
 
 #[test]
 fn a_worker_that_says_nothing_or_moves_nothing_is_replaced() {
     let job = running_job(&json!({}));
     let decide = |heard: &str, moved: &str| {
-        let signs = Signs { heard: at(heard), moved: at(moved), stopping: None };
-        super::decide(&job, &Sight { pod: PodSight::Alive, signs }, &POLICY, now())
+        let signs = Signs {
+            heard: at(heard),
+            moved: at(moved),
+            stopping: None,
+        };
+        super::decide(
+            &job,
+            &Sight {
+                pod: PodSight::Alive,
+                signs,
+            },
+            &POLICY,
+            now(),
+        )
     };
     assert_eq!(
         decide("2026-11-01T23:58:01Z", "2026-11-01T23:50:30Z"),
@@ -546,11 +618,17 @@ fn a_worker_that_says_nothing_or_moves_nothing_is_replaced() {
     }
     let told = json!({"status": {"assignment": {"stop": "Stalled"}}});
     for (change, pod) in [
-        (with(told.clone(), &outcome("Stopped", "Stopped", 1)), PodSight::Alive),
+        (
+            with(told.clone(), &outcome("Stopped", "Stopped", 1)),
+            PodSight::Alive,
+        ),
         (told, PodSight::Ended(PodEnd::Deleted)),
     ] {
         let status = written(super::tests::decide(&running_job(&change), pod, now()));
-        assert_eq!((status.failures, status.reason.as_deref()), (1, Some("Stalled")));
+        assert_eq!(
+            (status.failures, status.reason.as_deref()),
+            (1, Some("Stalled"))
+        );
     }
 }
 
@@ -564,8 +642,14 @@ fn a_job_moves_from_a_node_out_of_reach_and_its_worker_counts_as_stray() {
     );
     for (pod, reason) in [(leaving(NOW), "NodeLost"), (PodSight::Gone, "PodDeleted")] {
         let status = written(decide(&job, pod, now()));
-        assert_eq!((status.reason.as_deref(), status.interruptions), (Some(reason), 1));
-        assert_eq!(status.stray_until.map(|time| time.0), Some(now() + STRAY_LIFE));
+        assert_eq!(
+            (status.reason.as_deref(), status.interruptions),
+            (Some(reason), 1)
+        );
+        assert_eq!(
+            status.stray_until.map(|time| time.0),
+            Some(now() + STRAY_LIFE)
+        );
     }
     let status = written(decide(&job, PodSight::Ended(PodEnd::Evicted), now()));
     assert_eq!(status.stray_until, None);
@@ -590,13 +674,26 @@ fn a_whole_object_is_adopted_once_before_a_job_fails() {
     else {
         panic!("it did not look")
     };
-    assert_eq!((missing.status.phase, missing.status.reason.as_deref()), (Phase::Failed, Some("MessageNotFound")));
-    assert_eq!((found.status.phase, found.status.adoption_attempt), (Phase::Pending, Some(2)));
+    assert_eq!(
+        (missing.status.phase, missing.status.reason.as_deref()),
+        (Phase::Failed, Some("MessageNotFound"))
+    );
+    assert_eq!(
+        (found.status.phase, found.status.adoption_attempt),
+        (Phase::Pending, Some(2))
+    );
     assert_eq!(found.status.next_attempt_time.unwrap().0, now());
 
-    let adopting = json!({"status": {"attempt": 2, "assignment": {"attempt": 2}, "adoptionAttempt": 2}});
-    let job = running_job(&with(adopting, &outcome("PermanentFailure", "StorageRefused", 2)));
-    assert!(matches!(decide(&job, PodSight::Alive, now()), Step::Write(_)), "it does not look twice");
+    let adopting =
+        json!({"status": {"attempt": 2, "assignment": {"attempt": 2}, "adoptionAttempt": 2}});
+    let job = running_job(&with(
+        adopting,
+        &outcome("PermanentFailure", "StorageRefused", 2),
+    ));
+    assert!(
+        matches!(decide(&job, PodSight::Alive, now()), Step::Write(_)),
+        "it does not look twice"
+    );
 }
 
 #[test]
@@ -614,13 +711,27 @@ fn who_may_run_again_and_still_waits_is_called_queued() {
     assert_eq!(status.phase, Phase::Queued);
     let fresh = waiting_job(&json!({"status": {"phase": "Queued"}}));
     assert_eq!(decide(&fresh, PodSight::Gone, now()), Step::Rest(None));
-    assert_eq!(queued(&fresh, None, now()), None, "it needs no write to be queued");
-    let trouble = Notice { warning: true, reason: "ImagePullBackOff".into(), message: "no image".into() };
+    assert_eq!(
+        queued(&fresh, None, now()),
+        None,
+        "it needs no write to be queued"
+    );
+    let trouble = Notice {
+        warning: true,
+        reason: "ImagePullBackOff".into(),
+        message: "no image".into(),
+    };
     let told = queued(&fresh, Some(&trouble), now()).unwrap();
     assert_eq!(told.reason.as_deref(), Some("ImagePullBackOff"));
-    let told = TransferJob { status: Some(told), ..fresh };
+    let told = TransferJob {
+        status: Some(told),
+        ..fresh
+    };
     assert_eq!(queued(&told, Some(&trouble), now()), None);
-    assert_eq!(queued(&told, None, now()).unwrap().reason.as_deref(), Some("WaitingForSlot"));
+    assert_eq!(
+        queued(&told, None, now()).unwrap().reason.as_deref(),
+        Some("WaitingForSlot")
+    );
 }
 
 #[test]
@@ -712,7 +823,10 @@ fn any_pod() -> impl Strategy<Value = PodSight> {
 fn followed(mut job: TransferJob, step: Step, is_found: bool) -> Option<TransferJob> {
     let transition = match step {
         // What a worker, a slot or time has to end.
-        Step::Rest(_) | Step::DeletePod(_) | Step::Delete | Step::CleanUp(Release::NotBefore(_)) => {
+        Step::Rest(_)
+        | Step::DeletePod(_)
+        | Step::Delete
+        | Step::CleanUp(Release::NotBefore(_)) => {
             return None;
         }
         Step::CleanUp(_) => {
@@ -729,13 +843,24 @@ fn followed(mut job: TransferJob, step: Step, is_found: bool) -> Option<Transfer
             return Some(job);
         }
         Step::RenewLink(expires) => {
-            let link = Link { id: "new".into(), url: "https://new".into(), expires_at: Time(expires), ttl: job.spec.link.ttl };
+            let link = Link {
+                id: "new".into(),
+                url: "https://new".into(),
+                expires_at: Time(expires),
+                ttl: job.spec.link.ttl,
+            };
             job.status = Some(renewed(&job, link, now()));
             return Some(job);
         }
         Step::Write(transition) | Step::RemoveLeftovers(transition) => transition,
         Step::EndLinks { then, .. } => then,
-        Step::LookForObject { found, missing } => if is_found { found } else { missing },
+        Step::LookForObject { found, missing } => {
+            if is_found {
+                found
+            } else {
+                missing
+            }
+        }
     };
     job.status = Some(transition.status);
     Some(job)

@@ -162,11 +162,7 @@ fn run(waiting: &Receiver<Sealed>, expected: &AtomicUsize) {
     }
 }
 
-fn wait_for_company(
-    batch: &mut Vec<Sealed>,
-    waiting: &Receiver<Sealed>,
-    expected: &AtomicUsize,
-) {
+fn wait_for_company(batch: &mut Vec<Sealed>, waiting: &Receiver<Sealed>, expected: &AtomicUsize) {
     let until = Instant::now() + COMPANY_PATIENCE;
     while batch.len() < COMPANY && expected.load(Ordering::Relaxed) > 0 {
         let left = until.saturating_duration_since(Instant::now());
