@@ -145,11 +145,11 @@ impl CleanUp {
     /// Object storage cannot be reached or refuses.
     pub async fn has_object(&self, job: &TransferJob) -> Result<bool, CleanUpError> {
         let place = self.place(job)?;
-        let names = self
+        let listed = self
             .storage
             .list_objects(&place.bucket, place.placement.prefix())
-            .await?;
-        for name in names {
+            .await;
+        for name in or_nothing(listed)? {
             if place.placement.holds(name.as_str()) && self.is_ours(&place, &name).await? {
                 return Ok(true);
             }
@@ -175,11 +175,11 @@ impl CleanUp {
     /// Found by the object's name, not by the status alone: the write of an upload's id may have
     /// been lost.
     async fn abort_uploads(&self, place: &Place) -> Result<(), CleanUpError> {
-        for found in self
+        let listed = self
             .storage
             .list_uploads(&place.bucket, place.placement.prefix())
-            .await?
-        {
+            .await;
+        for found in or_nothing(listed)? {
             if place.placement.holds(found.upload.object.as_str()) {
                 self.storage.abort_multipart_upload(&found.upload).await?;
                 info!("aborted an upload");
@@ -189,11 +189,11 @@ impl CleanUp {
     }
 
     async fn delete_links(&self, place: &Place, kept: Option<&str>) -> Result<(), CleanUpError> {
-        for par in self
+        let listed = self
             .storage
             .list_pars(&place.bucket, place.placement.prefix())
-            .await?
-        {
+            .await;
+        for par in or_nothing(listed)? {
             if names::is_link_of(&par.name, &place.uid) && Some(par.id.as_str()) != kept {
                 self.storage.delete_par(&place.bucket, &par.id).await?;
                 info!("deleted a link");
@@ -204,11 +204,11 @@ impl CleanUp {
 
     /// An object is the job's only if its metadata says so.
     async fn delete_objects(&self, place: &Place) -> Result<(), CleanUpError> {
-        for name in self
+        let listed = self
             .storage
             .list_objects(&place.bucket, place.placement.prefix())
-            .await?
-        {
+            .await;
+        for name in or_nothing(listed)? {
             if place.placement.holds(name.as_str()) && self.is_ours(place, &name).await? {
                 self.storage.delete_object(&place.bucket, &name).await?;
                 info!("deleted an object");
@@ -225,4 +225,12 @@ impl CleanUp {
 
 fn is_complete(status: &TransferJobStatus) -> bool {
     find_condition(&status.conditions, ConditionType::Complete).is_some()
+}
+
+/// In a bucket that is not there, or that we may not see, nothing was ever left.
+fn or_nothing<T>(listed: oci::Result<Vec<T>>) -> oci::Result<Vec<T>> {
+    match listed {
+        Err(error) if error.is_not_found() => Ok(Vec::new()),
+        listed => listed,
+    }
 }
