@@ -16,6 +16,7 @@ use crate::{
         env::{ConfigError, Environment},
         logging::{LogFilter, LogFormat},
     },
+    queue::{self, Queue},
     telegram::{Account, FileConnections},
     transfer::Window,
     worker::WorkerSettings,
@@ -23,6 +24,12 @@ use crate::{
 
 /// The shortest secret that hides a user's id.
 const MIN_SECRET_BYTES: usize = 16;
+
+/// What the names of pods, Secrets and keys in Redis begin with.
+const DEFAULT_PREFIX: &str = "telestream";
+
+/// Transfers at the same time.
+const DEFAULT_SLOTS: u16 = 3;
 
 /// How the process logs.
 pub struct Logging {
@@ -204,6 +211,7 @@ pub async fn worker(env: &Environment) -> Result<WorkerSettings, ConfigError> {
         bucket,
         object_prefix,
         object_name_key,
+        queue: queue(env)?,
     })
 }
 
@@ -232,7 +240,7 @@ impl Controller {
     /// # Errors
     /// A variable is missing or malformed.
     pub fn read(env: &Environment) -> Result<Self, ConfigError> {
-        let slots: u16 = env.or("WORKER_SLOTS", 3)?;
+        let slots: u16 = env.or("WORKER_SLOTS", DEFAULT_SLOTS)?;
         let running_per_user: u32 = env.or("LIMIT_RUNNING_PER_USER", 2)?;
         Ok(Self {
             namespace: env.required("POD_NAMESPACE")?,
@@ -240,7 +248,7 @@ impl Controller {
             deployment: env.text("CONTROLLER_DEPLOYMENT"),
             name_prefix: env
                 .text("NAME_PREFIX")
-                .unwrap_or_else(|| "telestream".to_owned()),
+                .unwrap_or_else(|| DEFAULT_PREFIX.to_owned()),
             template: env.required("WORKER_POD_TEMPLATE")?,
             worker_selector: env.required("WORKER_SELECTOR")?,
             pool: PoolSettings {
@@ -291,6 +299,37 @@ fn duration(
     SignedDuration::try_from(duration.get()).map_err(|error| ConfigError::malformed(name, error))
 }
 
+/// The queue in Redis: the `REDIS_` variables and `WORKER_SLOTS`. Without `REDIS_HOST` there is none.
+///
+/// # Errors
+/// A variable is malformed, or a file that one names cannot be used.
+pub fn queue(env: &Environment) -> Result<Option<Queue>, ConfigError> {
+    let Some(host) = env.text("REDIS_HOST") else {
+        return Ok(None);
+    };
+    let prefix: queue::Prefix =
+        env.or("REDIS_PREFIX", DEFAULT_PREFIX.parse().expect("a prefix"))?;
+    let mut settings = queue::Settings::new(host, prefix);
+    settings.port = env.or("REDIS_PORT", settings.port)?;
+    settings.username = env.text("REDIS_USERNAME");
+    settings.password = env.text("REDIS_PASSWORD").map(queue::Password::new);
+    settings.slots = env.or("WORKER_SLOTS", DEFAULT_SLOTS)?.into();
+    let ca_file: Option<PathBuf> = env.optional("REDIS_CA_FILE")?;
+    settings.tls = match (env.or("REDIS_TLS", false)?, ca_file) {
+        (true, ca_file) => queue::Tls::On { ca_file },
+        (false, None) => queue::Tls::Off,
+        (false, Some(_)) => {
+            return Err(ConfigError::new(
+                "REDIS_CA_FILE",
+                "is set, and REDIS_TLS is not true",
+            ));
+        }
+    };
+    Queue::new(&settings)
+        .map(Some)
+        .map_err(|error| ConfigError::malformed("REDIS_CA_FILE", error))
+}
+
 async fn read_file(variable: &'static str, path: &PathBuf) -> Result<String, ConfigError> {
     tokio::fs::read_to_string(path).await.map_err(|error| {
         ConfigError::new(
@@ -306,4 +345,38 @@ async fn read_file(variable: &'static str, path: &PathBuf) -> Result<String, Con
 /// It is no name of a bucket.
 pub fn bucket_from_flag(flag: Option<&str>, storage: &Storage) -> Result<BucketName, oci::Error> {
     flag.map_or_else(|| Ok(storage.bucket.clone()), BucketName::from_str)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn without_a_host_there_is_no_queue() {
+        let set = |variables| queue(&Environment::table(variables));
+        assert!(
+            set([("REDIS_PORT", "x"), ("REDIS_HOST", "")])
+                .unwrap()
+                .is_none()
+        );
+        assert!(
+            set([("REDIS_HOST", "redis"), ("REDIS_TLS", "true")])
+                .unwrap()
+                .is_some()
+        );
+    }
+
+    #[test]
+    fn what_is_wrong_with_the_queue_is_named() {
+        for (variable, value) in [
+            ("REDIS_PORT", "tcp://10.0.0.1:6379"),
+            ("REDIS_PREFIX", "{x}"),
+            ("REDIS_TLS", "yes"),
+            ("REDIS_CA_FILE", "/ca.pem"),
+        ] {
+            let env = Environment::table([("REDIS_HOST", "redis"), (variable, value)]);
+            let refused = queue(&env).err().expect(variable);
+            assert_eq!(refused.variable, variable);
+        }
+    }
 }

@@ -7,10 +7,11 @@
 //! - [`telegram`]: MTProto: sessions, message lookup, ranged reads.
 //! - [`transfer`]: the streaming engine, from any source to any sink.
 //! - [`oci`]: request signing, credentials, and the client of Object Storage and its links.
+//! - [`queue`]: Redis: order, fairness between users, live progress.
 //! - [`ops`]: variables, logs, health endpoints, signals.
 //!
-//! Arrows point one way: `api` and `transfer` import none of the others; `telegram`, `oci`
-//! and `ops` do not know each other; `controller` and `worker` use them and never each other.
+//! Arrows point one way: `api` and `transfer` import none of the others; `telegram`, `oci`,
+//! `queue` and `ops` do not know each other; `controller` and `worker` use them and never each other.
 
 pub mod api;
 pub mod class;
@@ -18,6 +19,7 @@ pub mod config;
 pub mod controller;
 pub mod oci;
 pub mod ops;
+pub mod queue;
 pub mod telegram;
 pub mod transfer;
 pub mod worker;

@@ -124,6 +124,7 @@ async fn run_controller(env: &Environment) -> anyhow::Result<()> {
         clean_up,
         policy: config.policy,
         slot_ledger: config.slot_ledger,
+        queue: config::queue(env)?,
     };
     controller::run(settings, client, readiness, stop).await?;
     health.await?.context("serving health endpoints failed")

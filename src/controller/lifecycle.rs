@@ -190,6 +190,11 @@ pub fn is_waiting(job: &TransferJob, now: Timestamp) -> bool {
         })
 }
 
+/// Whether a worker may be given this job now, or later without anybody's doing.
+pub fn will_wait(job: &TransferJob) -> bool {
+    is_waiting(job, Timestamp::MAX)
+}
+
 /// The status of a job that is given to a worker.
 pub fn assigned(job: &TransferJob, assignment: Assignment, now: Timestamp) -> TransferJobStatus {
     let mut status = job.status.clone().unwrap_or_default();

@@ -13,6 +13,7 @@ mod finished_jobs;
 mod ledger;
 pub mod lifecycle;
 mod merge_patch;
+mod order;
 pub mod pods;
 pub mod pool;
 mod reconcile;
@@ -54,10 +55,12 @@ pub use scheduler::PoolSettings;
 use crate::{
     api::{TransferJob, names},
     ops::health::Readiness,
+    queue::Queue,
 };
 use apply::Writer;
 use finished_jobs::FinishedJobs;
 use ledger::Ledger;
+use order::Order;
 use reconcile::Context;
 use scheduler::{Scheduler, World};
 use sessions::Sessions;
@@ -87,6 +90,8 @@ pub struct ControllerSettings {
     pub policy: Policy,
     /// The `ConfigMap` that says which slots are held.
     pub slot_ledger: String,
+    /// The queue, if there is one.
+    pub queue: Option<Queue>,
 }
 
 /// The controller cannot begin.
@@ -158,6 +163,7 @@ pub async fn run(
         clean_up,
         policy,
         slot_ledger,
+        queue,
     } = settings;
     let ledger = Ledger::open(client.clone(), &namespace, &slot_ledger)
         .await
@@ -172,12 +178,14 @@ pub async fn run(
         &worker_selector,
     );
     let (jobs, jobs_writer) = reflector::store();
+    let changes = Arc::new(order::Changes::default());
     let context = Arc::new(Context {
         writer: writer.clone(),
         pods: pods.clone(),
         clean_up,
         policy,
         watch: signs::Watch::default(),
+        changes: Arc::clone(&changes),
         scheduler: Arc::clone(&wake),
         errors: reconcile::ErrorCounts::default(),
     });
@@ -229,6 +237,7 @@ pub async fn run(
             ledger,
             writer: writer.clone(),
             factory,
+            order: Order::new(queue, namespace.clone(), changes),
         };
         Scheduler::new(world, pool, wake).run(stop.clone()).await;
     };

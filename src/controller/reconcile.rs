@@ -15,11 +15,15 @@ use super::{
     apply::{ApiError, Writer},
     clean_up::{CleanUp, CleanUpError},
     lifecycle::{self, Notice, Policy, Release, Sight, Step, Transition},
+    order,
     pods::PodSight,
     signs,
     worker_pods::WorkerPods,
 };
-use crate::{Class, api::TransferJob};
+use crate::{
+    Class,
+    api::{Assignment, TransferJob},
+};
 
 /// The first and the longest wait after an error.
 const ERROR_BACKOFF: (Duration, Duration) = (Duration::from_secs(1), Duration::from_mins(5));
@@ -47,6 +51,8 @@ pub struct Context {
     pub policy: Policy,
     /// What was noticed of workers.
     pub watch: signs::Watch,
+    /// What the queue has to be told.
+    pub changes: Arc<order::Changes>,
     /// Woken after each look at a job: it may wait for a slot, or have freed one.
     pub scheduler: Arc<Notify>,
     /// Errors in a row, by job.
@@ -63,14 +69,12 @@ pub struct ErrorCounts(Mutex<HashMap<String, u32>>);
 /// The step could not be taken; [`on_error`] says when to try again.
 pub async fn reconcile(job: Arc<TransferJob>, context: Arc<Context>) -> Result<Action, Error> {
     let now = Timestamp::now();
-    let assignment = job
-        .status
-        .as_ref()
-        .and_then(|status| status.assignment.as_ref());
+    let assignment = assignment(&job);
     let sight = Sight {
         pod: assignment.map_or(PodSight::Gone, |assignment| context.pods.sight(assignment)),
         signs: context.watch.look(&job, now),
     };
+    context.changes.note(&job);
     // An outcome has freed a slot: it need not wait for the bookkeeping.
     context.scheduler.notify_one();
     let step = lifecycle::decide(&job, &sight, &context.policy, now);
@@ -115,7 +119,14 @@ async fn apply(
     match step {
         Step::Rest(wake) => return Ok(wake),
         Step::AddFinalizer => writer.add_finalizer(job).await?,
-        Step::Write(transition) => write(job, *transition, writer).await?,
+        Step::Write(transition) => {
+            let ended = assignment(job).filter(|_| transition.status.assignment.is_none());
+            if let Some(assignment) = ended {
+                let took = Timestamp::now().duration_since(assignment.time.0);
+                context.changes.note_duration(took);
+            }
+            write(job, *transition, writer).await?;
+        }
         Step::DeletePod(assignment) => {
             writer
                 .delete_pod(&assignment.pod, &assignment.pod_uid)
@@ -203,6 +214,10 @@ async fn write(job: &TransferJob, transition: Transition, writer: &Writer) -> Re
         warn!(job = job.name_any(), %error, "an event is lost");
     }
     Ok(())
+}
+
+fn assignment(job: &TransferJob) -> Option<&Assignment> {
+    job.status.as_ref()?.assignment.as_ref()
 }
 
 fn until(now: Timestamp, wake: Timestamp) -> Duration {

@@ -17,6 +17,7 @@ use super::{
     apply::{ApiError, Writer},
     ledger::Ledger,
     lifecycle::{self, Notice},
+    order::Order,
     pods::{self, PodFactory},
     pool::{self, PoolSize, Slot, SlotState},
     sessions::{SessionState, Sessions},
@@ -59,6 +60,8 @@ pub struct World {
     pub writer: Writer,
     /// Makes pods.
     pub factory: PodFactory,
+    /// The order in which jobs run.
+    pub order: Order,
 }
 
 /// The loop, and what it remembers between two looks.
@@ -138,13 +141,10 @@ impl Scheduler {
         };
         let idle = with(is_ready);
         let pods_to_come = with(may_come).len();
-        let order = if idle.len() + pods_to_come > 0 {
-            admission::creation_order(jobs.clone(), now)
-        } else {
-            Vec::new()
-        };
-        let line = usize::try_from(self.pool.slots).unwrap_or_default();
-        let admissions = admission::decide(order, &idle, line.max(1), self.running(&jobs));
+        let running = self.running(&jobs);
+        let count = idle.len() + pods_to_come;
+        let order = self.next(count, &jobs, &running, now).await;
+        let admissions = admission::decide(order, &idle, pods_to_come, running);
         for (job, slot) in &admissions.assign {
             self.assign(job, *slot, &sight.pods, now).await?;
         }
@@ -152,6 +152,27 @@ impl Scheduler {
         self.keep_pool(&sight, admissions.wait.len(), now).await?;
         self.tell(&admissions.wait, &sight, now).await?;
         Ok(self.sleep(&jobs, &sight, admissions.wait.len(), now))
+    }
+
+    /// The jobs that would run on so many slots.
+    async fn next(
+        &mut self,
+        count: usize,
+        jobs: &[Arc<TransferJob>],
+        running: &Running,
+        now: Timestamp,
+    ) -> Vec<Arc<TransferJob>> {
+        if count == 0 {
+            return Vec::new();
+        }
+        let World {
+            order, jobs: store, ..
+        } = &mut self.world;
+        let mut order = order.next(count, store, jobs, running, now).await;
+        // The cache may not have seen yet that they were given to a slot.
+        let assigned = &self.assigned;
+        order.retain(|job| !is_in(assigned, job));
+        order
     }
 
     /// Makes the pods as they should be for so many jobs that wait.
@@ -244,12 +265,7 @@ impl Scheduler {
             fresh(written.at, now) && jobs.find(is_unseen).is_some()
         });
         let mut visible = jobs.state();
-        visible.retain(|job| {
-            job.metadata
-                .uid
-                .as_ref()
-                .is_none_or(|uid| !self.assigned.contains_key(uid))
-        });
+        visible.retain(|job| !is_in(&self.assigned, job));
         visible
     }
 
@@ -381,6 +397,7 @@ impl Scheduler {
                 at: now,
             };
             self.assigned.insert(job.uid().unwrap_or_default(), written);
+            self.world.order.admitted(job).await;
         }
         Ok(())
     }
@@ -424,6 +441,11 @@ impl Scheduler {
         self.changed.insert(slot, change);
         Ok(())
     }
+}
+
+fn is_in(assigned: &HashMap<String, Written>, job: &TransferJob) -> bool {
+    let uid = job.metadata.uid.as_ref();
+    uid.is_some_and(|uid| assigned.contains_key(uid))
 }
 
 /// Whether a pod was made from something older. A session that cannot be used any more is none.

@@ -10,7 +10,7 @@ use kube::{
 };
 use serde_json::{Value, json};
 use tokio::time::{sleep, timeout};
-use tracing::{info, warn};
+use tracing::{debug, info, warn};
 
 use super::{
     assignments::Task,
@@ -20,6 +20,7 @@ use super::{
 use crate::{
     Class,
     api::{Outcome, OutcomeResult, Progress, TransferJob, Upload},
+    queue::{LiveProgress, Queue, TransferState},
 };
 
 /// A write that takes longer is tried again.
@@ -63,16 +64,18 @@ pub struct Reporter {
     name: String,
     uid: Option<String>,
     attempt: i32,
+    queue: Option<Queue>,
 }
 
 impl Reporter {
     /// A reporter of that task.
-    pub fn new(client: Client, namespace: &str, task: &Task) -> Self {
+    pub fn new(client: Client, namespace: &str, queue: Option<Queue>, task: &Task) -> Self {
         Self {
             jobs: Api::namespaced(client, namespace),
             name: task.job.name_any(),
             uid: task.job.uid(),
             attempt: task.assignment.attempt,
+            queue,
         }
     }
 
@@ -80,6 +83,7 @@ impl Reporter {
     pub async fn follow(&self, meter: &Meter) -> std::convert::Infallible {
         loop {
             sleep(PROGRESS_INTERVAL).await;
+            self.tell_live(meter).await;
             if let Some(reading) = meter.read_if_due()
                 && let Err(error) = self
                     .patch(json!({ "progress": self.progress(&reading) }))
@@ -163,6 +167,28 @@ impl Reporter {
             reason: reason.to_owned(),
             message,
             retry_after_seconds: None,
+        }
+    }
+
+    /// Tells whoever looks right now. Lost, it is made up for by the next.
+    async fn tell_live(&self, meter: &Meter) {
+        let (Some(queue), Some(uid)) = (&self.queue, &self.uid) else {
+            return;
+        };
+        let reading = meter.read();
+        let live = LiveProgress {
+            attempt: self.attempt,
+            bytes: reading.as_ref().map_or(0, |reading| reading.bytes),
+            total: reading.as_ref().map(|reading| reading.size),
+            bytes_per_second: reading.as_ref().map_or(0, |reading| reading.rate),
+            state: match &reading {
+                None => TransferState::Locating,
+                Some(reading) if reading.bytes < reading.size => TransferState::Streaming,
+                Some(_) => TransferState::Committing,
+            },
+        };
+        if let Err(error) = queue.publish_progress(uid, &live).await {
+            debug!(job = self.name, %error, "live progress was not told");
         }
     }
 

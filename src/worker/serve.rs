@@ -19,6 +19,7 @@ use crate::{
     Class,
     api::{OutcomeResult, StorageTier, TransferJob, names},
     oci::{self, BucketName, ObjectStorage, ParId},
+    queue::Queue,
     telegram::{self, Account, MessageRef, Telegram},
     transfer::Window,
 };
@@ -44,6 +45,8 @@ pub struct WorkerSettings {
     pub object_prefix: String,
     /// The key under which users' ids go into objects' names.
     pub object_name_key: hmac::Key,
+    /// Where live progress is told, if anywhere.
+    pub queue: Option<Queue>,
 }
 
 /// Why the worker cannot go on.
@@ -148,7 +151,12 @@ async fn serve(
     stop: &CancellationToken,
 ) -> Result<(), RunError> {
     info!("begins");
-    let reporter = Reporter::new(client.clone(), &settings.namespace, task);
+    let reporter = Reporter::new(
+        client.clone(),
+        &settings.namespace,
+        settings.queue.clone(),
+        task,
+    );
     let meter = Arc::new(Meter::start());
     let work = async {
         let order = order(settings, &task.job, task.assignment.attempt)?;

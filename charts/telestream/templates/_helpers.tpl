@@ -54,6 +54,14 @@ capabilities: {drop: [ALL]}
   valueFrom: {fieldRef: {fieldPath: metadata.name}}
 - name: POD_NAMESPACE
   valueFrom: {fieldRef: {fieldPath: metadata.namespace}}
+{{- with .Values.redis }}
+{{- if and .host .existingSecret }}
+- name: REDIS_USERNAME
+  valueFrom: {secretKeyRef: {name: {{ .existingSecret }}, key: username, optional: true}}
+- name: REDIS_PASSWORD
+  valueFrom: {secretKeyRef: {name: {{ .existingSecret }}, key: password}}
+{{- end }}
+{{- end }}
 {{- with .Values.extraEnv }}
 {{ toYaml . }}
 {{- end }}
@@ -61,5 +69,5 @@ capabilities: {drop: [ALL]}
 
 {{/* Changes when the configuration does, so that pods are replaced. */}}
 {{- define "telestream.configChecksum" -}}
-{{- list .Values.telegram.apiId .Values.oci .Values.objects .Values.log | toJson | sha256sum -}}
+{{- list .Values.telegram.apiId .Values.oci .Values.objects .Values.redis .Values.log | toJson | sha256sum -}}
 {{- end -}}
