@@ -87,13 +87,15 @@ async fn noise_closes_the_connection_and_nothing_else() {
 async fn packets_that_are_sealed_wrongly_close_the_connection() {
     let (_dir, sim) = start().await;
     let session = session(&sim, SignedIn::All);
-    // Length and padding, in bytes; then what is done to a byte of the ciphertext
-    for (length, padding, flip) in [
-        (16, 8, 0),
-        (16, 1040, 0),
-        (-4, 16, 0),
-        (15, 16, 0),
-        (16, 16, 1),
+    // Length and padding, in bytes; then what is done to a byte of the ciphertext, and how much of
+    // its end is left out
+    for (length, padding, flip, cut) in [
+        (16, 0, 0, 0),
+        (16, 1040, 0, 0),
+        (-4, 16, 0, 0),
+        (15, 16, 0, 0),
+        (16, 16, 1, 0),
+        (16, 16, 0, 8),
     ] {
         let mut client = Client::home(&sim, &session).await;
         let mut plain = vec![0; 32 + 16 + padding];
@@ -101,6 +103,7 @@ async fn packets_that_are_sealed_wrongly_close_the_connection() {
         let msg_key = client.key.msg_key(Side::Client, &plain);
         ige::encrypt(&client.key.ige_key(Side::Client, &msg_key), &mut plain);
         plain[40] ^= flip;
+        plain.truncate(plain.len() - cut);
         let packet = [&client.key.id().to_bytes()[..], msg_key.as_bytes(), &plain].concat();
         let length_of_frame = u32::try_from(packet.len()).expect("small").to_le_bytes();
         let frame = [&length_of_frame[..], &packet].concat();
@@ -109,7 +112,7 @@ async fn packets_that_are_sealed_wrongly_close_the_connection() {
         let closed = timeout(PATIENCE, client.stream.read_to_end(&mut end)).await;
         assert!(
             closed.is_ok() && end.is_empty(),
-            "{length} {padding} {flip}"
+            "{length} {padding} {flip} {cut}"
         );
     }
     sim.stop().await;
