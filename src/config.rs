@@ -67,10 +67,12 @@ pub struct Controller {
     pub pool: PoolSettings,
     /// The `ConfigMap` that says which slots are held.
     pub slot_ledger: String,
+    /// The Lease whose holder acts.
+    pub lease: String,
     /// What is decided about all jobs.
     pub policy: Policy,
-    /// Where the health endpoints are.
-    pub health_address: SocketAddr,
+    /// Where health and metrics are served.
+    pub http_address: SocketAddr,
 }
 
 impl Logging {
@@ -260,11 +262,12 @@ impl Controller {
                 running_per_user: (running_per_user > 0).then_some(running_per_user),
             },
             slot_ledger: env.required("SLOT_LEDGER")?,
+            lease: env.required("LEASE_NAME")?,
             policy: Policy {
                 ttl_after_finished: duration(env, "JOB_TTL", 7 * 86_400)?,
                 clean_up_patience: duration(env, "CLEAN_UP_PATIENCE", 3_600)?,
             },
-            health_address: env.or("HEALTH_ADDRESS", SocketAddr::from(([0, 0, 0, 0], 8080)))?,
+            http_address: env.or("HTTP_ADDRESS", SocketAddr::from(([0, 0, 0, 0], 8080)))?,
         })
     }
 

@@ -13,8 +13,10 @@ use telestream::{
     controller::{self, ControllerSettings},
     ops::{
         env::Environment,
-        health::{self, Readiness},
-        logging, signals,
+        http::{self, Health},
+        logging,
+        metrics::Metrics,
+        signals,
     },
     telegram::{MessageRef, Telegram},
     worker::{self, Engine, TransferRequest, transfer_once},
@@ -98,9 +100,12 @@ async fn run(command: Command) -> anyhow::Result<()> {
 async fn run_controller(env: &Environment) -> anyhow::Result<()> {
     let config = config::Controller::read(env)?;
     let clean_up = config::clean_up(env).await?;
-    let client = kube::Client::try_default()
+    let metrics = Metrics::default();
+    let kubeconfig = kube::Config::infer()
         .await
         .context("no way to the API server")?;
+    let client =
+        controller::counted_client(kubeconfig, &metrics).context("no way to the API server")?;
     let owner = match &config.deployment {
         Some(deployment) => {
             controller::owner(client.clone(), &config.namespace, deployment).await?
@@ -109,10 +114,11 @@ async fn run_controller(env: &Environment) -> anyhow::Result<()> {
     };
     let factory = config.pod_factory(owner).await?;
     let stop = signals::shutdown_token()?;
-    let readiness = Readiness::default();
-    let health = tokio::spawn(health::serve(
-        config.health_address,
-        readiness.clone(),
+    let health = Health::default();
+    let serving = tokio::spawn(http::serve(
+        config.http_address,
+        health.clone(),
+        metrics.clone(),
         stop.clone(),
     ));
     let settings = ControllerSettings {
@@ -124,10 +130,11 @@ async fn run_controller(env: &Environment) -> anyhow::Result<()> {
         clean_up,
         policy: config.policy,
         slot_ledger: config.slot_ledger,
+        lease: config.lease,
         queue: config::queue(env)?,
     };
-    controller::run(settings, client, readiness, stop).await?;
-    health.await?.context("serving health endpoints failed")
+    controller::run(settings, client, metrics, health, stop).await?;
+    serving.await?.context("serving HTTP failed")
 }
 
 async fn run_worker(env: &Environment) -> anyhow::Result<()> {

@@ -13,14 +13,14 @@ use kube::{
 use serde_json::{Value, json};
 use tokio::time::timeout;
 
-use super::{lifecycle::Notice, merge_patch};
+use super::{lifecycle::Notice, merge_patch, metrics::ControllerMetrics};
 use crate::{
     Class,
     api::{TransferJob, TransferJobStatus, names},
 };
 
 /// A call that takes longer is given up.
-const CALL_TIMEOUT: Duration = Duration::from_secs(4);
+pub(super) const CALL_TIMEOUT: Duration = Duration::from_secs(4);
 
 /// Longest text of an event, by the API's own limit.
 const MAX_NOTE_BYTES: usize = 1_024;
@@ -62,11 +62,17 @@ pub struct Writer {
     jobs: Api<TransferJob>,
     pods: Api<Pod>,
     recorder: Recorder,
+    metrics: ControllerMetrics,
 }
 
 impl Writer {
     /// Writes in `namespace`, reporting events as `reporter`.
-    pub fn new(client: Client, namespace: &str, instance: Option<String>) -> Self {
+    pub fn new(
+        client: Client,
+        namespace: &str,
+        instance: Option<String>,
+        metrics: ControllerMetrics,
+    ) -> Self {
         let reporter = Reporter {
             controller: "telestream-controller".to_owned(),
             instance,
@@ -75,6 +81,7 @@ impl Writer {
             jobs: Api::namespaced(client.clone(), namespace),
             pods: Api::namespaced(client.clone(), namespace),
             recorder: Recorder::new(client, reporter),
+            metrics,
         }
     }
 
@@ -90,12 +97,21 @@ impl Writer {
         let old = serde_json::to_value(job.status.clone().unwrap_or_default())?;
         let patch = merge_patch::diff(&old, &serde_json::to_value(new)?);
         let patch = observed(job, json!({ "status": patch }));
-        call(self.jobs.patch_status(
+        let written = call(self.jobs.patch_status(
             &job.name_any(),
             &PatchParams::default(),
             &Patch::Merge(patch),
         ))
-        .await
+        .await;
+        self.metrics.status_write(match &written {
+            Ok(_) => "ok",
+            Err(ApiError::Conflict | ApiError::NotFound) => "conflict",
+            Err(_) => "error",
+        });
+        if written.is_ok() {
+            self.metrics.wrote(job, new, Timestamp::now());
+        }
+        written
     }
 
     /// Adds our finalizer.

@@ -7,12 +7,15 @@
 //! [`scheduler`]. Whatever is written is valid only for the object as it was observed.
 
 pub mod admission;
+mod api_requests;
 mod apply;
 mod clean_up;
 mod finished_jobs;
+mod lease;
 mod ledger;
 pub mod lifecycle;
 mod merge_patch;
+mod metrics;
 mod order;
 pub mod pods;
 pub mod pool;
@@ -46,6 +49,7 @@ use tokio_stream::wrappers::ReceiverStream;
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
+pub use api_requests::counted_client;
 pub use apply::ApiError;
 pub use clean_up::CleanUp;
 pub use lifecycle::Policy;
@@ -54,12 +58,13 @@ pub use scheduler::PoolSettings;
 
 use crate::{
     api::{TransferJob, names},
-    ops::health::Readiness,
+    ops::{http::Health, metrics::Metrics},
     queue::Queue,
 };
 use apply::Writer;
 use finished_jobs::FinishedJobs;
 use ledger::Ledger;
+use metrics::ControllerMetrics;
 use order::Order;
 use reconcile::Context;
 use scheduler::{Scheduler, World};
@@ -90,13 +95,15 @@ pub struct ControllerSettings {
     pub policy: Policy,
     /// The `ConfigMap` that says which slots are held.
     pub slot_ledger: String,
+    /// The Lease whose holder acts.
+    pub lease: String,
     /// The queue, if there is one.
     pub queue: Option<Queue>,
 }
 
-/// The controller cannot begin.
+/// The controller cannot begin, or go on.
 #[derive(Debug, thiserror::Error)]
-pub enum StartError {
+pub enum RunError {
     /// The Deployment that worker pods belong to cannot be read.
     #[error("the Deployment {name} cannot be read: {source}")]
     Owner {
@@ -113,6 +120,9 @@ pub enum StartError {
         /// Why.
         source: ApiError,
     },
+    /// Another controller may act from now on.
+    #[error("the Lease {0} is lost: another controller takes over")]
+    LeaseLost(String),
 }
 
 /// The reference by which worker pods belong to the controller's Deployment: removing it removes
@@ -124,12 +134,12 @@ pub async fn owner(
     client: Client,
     namespace: &str,
     deployment: &str,
-) -> Result<Option<OwnerReference>, StartError> {
+) -> Result<Option<OwnerReference>, RunError> {
     let deployments: Api<Deployment> = Api::namespaced(client, namespace);
     let found = deployments
         .get_metadata(deployment)
         .await
-        .map_err(|source| StartError::Owner {
+        .map_err(|source| RunError::Owner {
             name: deployment.to_owned(),
             source: Box::new(source),
         })?;
@@ -144,16 +154,59 @@ pub async fn owner(
     Ok(Some(reference))
 }
 
-/// Runs until `stop`.
+/// Runs until `stop`: stands by while another controller holds the lease, then acts.
 ///
 /// # Errors
-/// It cannot begin.
+/// It cannot begin, or the lease is lost: nothing may be done any more, and the process is to end.
 pub async fn run(
     settings: ControllerSettings,
     client: Client,
-    readiness: Readiness,
+    metrics: Metrics,
+    health: Health,
     stop: CancellationToken,
-) -> Result<(), StartError> {
+) -> Result<(), RunError> {
+    let lease = settings.lease.clone();
+    let figures = ControllerMetrics::new(&metrics);
+    // Whoever stands by can take over: it is as ready as it can be.
+    health.set_ready(true);
+    let acquired = lease::acquire(
+        client.clone(),
+        &settings.namespace,
+        &lease,
+        identity(settings.instance.as_deref()),
+        &stop,
+    );
+    let Some(mut leadership) = acquired.await else {
+        return Ok(());
+    };
+    health.set_ready(false);
+    figures.leads(true);
+    let leading = lead(settings, client, metrics, figures, health, stop);
+    tokio::select! {
+        biased;
+        () = leadership.lost() => Err(RunError::LeaseLost(lease)),
+        result = Box::pin(leading) => {
+            leadership.release().await;
+            result
+        }
+    }
+}
+
+/// What no other process calls itself.
+fn identity(instance: Option<&str>) -> String {
+    let instance = instance.unwrap_or("controller");
+    format!("{instance}_{:016x}", fastrand::u64(..))
+}
+
+/// Acts until `stop`.
+async fn lead(
+    settings: ControllerSettings,
+    client: Client,
+    metrics: Metrics,
+    figures: ControllerMetrics,
+    health: Health,
+    stop: CancellationToken,
+) -> Result<(), RunError> {
     let ControllerSettings {
         namespace,
         instance,
@@ -163,21 +216,23 @@ pub async fn run(
         clean_up,
         policy,
         slot_ledger,
+        lease: _,
         queue,
     } = settings;
     let ledger = Ledger::open(client.clone(), &namespace, &slot_ledger)
         .await
-        .map_err(|source| StartError::Ledger {
+        .map_err(|source| RunError::Ledger {
             name: slot_ledger,
             source,
         })?;
-    let writer = Writer::new(client.clone(), &namespace, instance);
+    let writer = Writer::new(client.clone(), &namespace, instance, figures.clone());
     let wake = Arc::new(Notify::new());
     let (pods, pod_events) = WorkerPods::watch(
         Api::namespaced(client.clone(), &namespace),
         &worker_selector,
     );
     let (jobs, jobs_writer) = reflector::store();
+    ControllerMetrics::follow(&metrics, jobs.clone());
     let changes = Arc::new(order::Changes::default());
     let context = Arc::new(Context {
         writer: writer.clone(),
@@ -188,6 +243,7 @@ pub async fn run(
         changes: Arc::clone(&changes),
         scheduler: Arc::clone(&wake),
         errors: reconcile::ErrorCounts::default(),
+        metrics: figures.clone(),
     });
     let job_events = watch_jobs(
         Api::namespaced(client.clone(), &namespace),
@@ -210,37 +266,24 @@ pub async fn run(
         .run(reconcile::reconcile, reconcile::on_error, context)
         .for_each(|_| future::ready(()));
     let secrets = (0..pool.slots).map(|slot| (slot, factory.session_secret(slot)));
-    let (mut sessions, watching_sessions) = Sessions::watch(
+    let (sessions, watching_sessions) = Sessions::watch(
         &Api::namespaced(client.clone(), &namespace),
         secrets.collect(),
         Arc::clone(&wake),
         stop.clone(),
     );
-    let scheduling = async {
-        // Deciding from half-filled caches would spawn what is there and admit what runs.
-        if future::try_join(jobs.wait_until_ready(), pods.wait_until_ready())
-            .await
-            .is_err()
-        {
-            return;
-        }
-        tokio::select! {
-            () = stop.cancelled() => return,
-            () = sessions.wait_until_ready() => {}
-        }
-        info!("caches are filled");
-        readiness.set_ready();
-        let world = World {
-            jobs: jobs.clone(),
-            pods: pods.clone(),
-            sessions,
-            ledger,
-            writer: writer.clone(),
-            factory,
-            order: Order::new(queue, namespace.clone(), changes),
-        };
-        Scheduler::new(world, pool, wake).run(stop.clone()).await;
+    let world = World {
+        jobs,
+        pods,
+        sessions,
+        ledger,
+        writer: writer.clone(),
+        factory,
+        order: Order::new(queue, namespace.clone(), changes, figures.clone()),
+        metrics: figures,
+        health,
     };
+    let scheduling = schedule(world, pool, wake, stop.clone());
     let finished = FinishedJobs::new(Api::namespaced(client, &namespace), writer.clone());
     future::join5(
         reconciling,
@@ -251,6 +294,31 @@ pub async fn run(
     )
     .await;
     Ok(())
+}
+
+/// Gives jobs to slots, once all that this is decided by is known: from half-filled caches, pods
+/// would be spawned that are there, and jobs admitted that run.
+async fn schedule(
+    mut world: World,
+    pool: PoolSettings,
+    wake: Arc<Notify>,
+    stop: CancellationToken,
+) {
+    let filled = async {
+        let caches = future::try_join(world.jobs.wait_until_ready(), world.pods.wait_until_ready());
+        let is_filled = caches.await.is_ok();
+        world.sessions.wait_until_ready().await;
+        is_filled
+    };
+    let is_filled = tokio::select! {
+        () = stop.cancelled() => false,
+        is_filled = filled => is_filled,
+    };
+    if is_filled {
+        info!("caches are filled");
+        world.health.set_ready(true);
+        Scheduler::new(world, pool, wake).run(stop).await;
+    }
 }
 
 /// The jobs that have not finished. What is of no use here is dropped before it is kept, and a job

@@ -20,6 +20,7 @@ use tracing::{info, warn};
 use super::{
     admission::{self, Running},
     lifecycle,
+    metrics::ControllerMetrics,
 };
 use crate::{
     api::{Priority, TransferJob},
@@ -51,6 +52,7 @@ pub struct Order {
     queue: Option<Queue>,
     namespace: String,
     changes: Arc<Changes>,
+    metrics: ControllerMetrics,
     synced: Option<Instant>,
     is_away: bool,
 }
@@ -107,11 +109,17 @@ impl Changes {
 impl Order {
     /// The order of a namespace's jobs, by that queue if there is one, which is told of these
     /// changes.
-    pub fn new(queue: Option<Queue>, namespace: String, changes: Arc<Changes>) -> Self {
+    pub fn new(
+        queue: Option<Queue>,
+        namespace: String,
+        changes: Arc<Changes>,
+        metrics: ControllerMetrics,
+    ) -> Self {
         Self {
             queue,
             namespace,
             changes,
+            metrics,
             synced: None,
             is_away: false,
         }
@@ -131,7 +139,9 @@ impl Order {
         let Some(queue) = self.queue.clone() else {
             return by_creation();
         };
-        match self.ask(&queue, count, jobs, running, now).await {
+        let asked = self.ask(&queue, count, jobs, running, now).await;
+        self.metrics.queue_available(asked.is_ok());
+        match asked {
             Ok(order) => {
                 if std::mem::take(&mut self.is_away) {
                     info!("the queue is back: its order counts again");

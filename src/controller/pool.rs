@@ -56,6 +56,28 @@ pub enum SlotState {
     },
 }
 
+impl SlotState {
+    /// All that [`Self::name`] returns.
+    pub const NAMES: [&str; 9] = [
+        "empty", "unusable", "vacated", "closed", "starting", "idle", "busy", "leaving", "dead",
+    ];
+
+    /// Its name in metrics.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::Empty => "empty",
+            Self::Unusable => "unusable",
+            Self::Vacated => "vacated",
+            Self::Closed { .. } => "closed",
+            Self::Starting { .. } => "starting",
+            Self::Idle { .. } => "idle",
+            Self::Busy => "busy",
+            Self::Leaving => "leaving",
+            Self::Dead { .. } => "dead",
+        }
+    }
+}
+
 /// How the pool is sized.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct PoolSize {

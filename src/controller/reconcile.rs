@@ -3,7 +3,7 @@
 use std::{
     collections::HashMap,
     sync::{Arc, Mutex, PoisonError},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use jiff::Timestamp;
@@ -15,6 +15,7 @@ use super::{
     apply::{ApiError, Writer},
     clean_up::{CleanUp, CleanUpError},
     lifecycle::{self, Notice, Policy, Release, Sight, Step, Transition},
+    metrics::ControllerMetrics,
     order,
     pods::PodSight,
     signs,
@@ -57,6 +58,8 @@ pub struct Context {
     pub scheduler: Arc<Notify>,
     /// Errors in a row, by job.
     pub errors: ErrorCounts,
+    /// What is counted.
+    pub metrics: ControllerMetrics,
 }
 
 /// Errors in a row, by the UID of a job.
@@ -68,7 +71,7 @@ pub struct ErrorCounts(Mutex<HashMap<String, u32>>);
 /// # Errors
 /// The step could not be taken; [`on_error`] says when to try again.
 pub async fn reconcile(job: Arc<TransferJob>, context: Arc<Context>) -> Result<Action, Error> {
-    let now = Timestamp::now();
+    let (now, begun) = (Timestamp::now(), Instant::now());
     let assignment = assignment(&job);
     let sight = Sight {
         pod: assignment.map_or(PodSight::Gone, |assignment| context.pods.sight(assignment)),
@@ -79,7 +82,9 @@ pub async fn reconcile(job: Arc<TransferJob>, context: Arc<Context>) -> Result<A
     context.scheduler.notify_one();
     let step = lifecycle::decide(&job, &sight, &context.policy, now);
     debug!(job = job.name_any(), ?step, "decided");
-    let wake = apply(&job, step, &context).await?;
+    let applied = apply(&job, step, &context).await;
+    context.metrics.reconciled(begun.elapsed());
+    let wake = applied?;
     context.errors.forget(&job);
     context.scheduler.notify_one();
     Ok(wake.map_or_else(Action::await_change, |wake| {
@@ -101,6 +106,10 @@ pub fn on_error(job: Arc<TransferJob>, error: &Error, context: Arc<Context>) -> 
             if matches!(error, Error::Api(_)) {
                 context.watch.begin_anew(Timestamp::now());
             }
+            context.metrics.reconcile_failed(match error {
+                Error::Api(_) => "api",
+                Error::CleanUp(_) => "object_storage",
+            });
             let times = context.errors.count(&job);
             warn!(job = job.name_any(), %error, times, "a step failed");
             let (first, longest) = ERROR_BACKOFF;

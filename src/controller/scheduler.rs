@@ -17,6 +17,7 @@ use super::{
     apply::{ApiError, Writer},
     ledger::Ledger,
     lifecycle::{self, Notice},
+    metrics::ControllerMetrics,
     order::Order,
     pods::{self, PodFactory},
     pool::{self, PoolSize, Slot, SlotState},
@@ -24,7 +25,10 @@ use super::{
     slots::{Memories, View, Work},
     worker_pods::WorkerPods,
 };
-use crate::api::{Assignment, TransferJob};
+use crate::{
+    api::{Assignment, TransferJob},
+    ops::http::Health,
+};
 
 /// How long at most until the next look, for what no event announces.
 const LONGEST_SLEEP: Duration = Duration::from_secs(30);
@@ -62,6 +66,10 @@ pub struct World {
     pub factory: PodFactory,
     /// The order in which jobs run.
     pub order: Order,
+    /// What is counted.
+    pub metrics: ControllerMetrics,
+    /// Told of each look.
+    pub health: Health,
 }
 
 /// The loop, and what it remembers between two looks.
@@ -120,6 +128,7 @@ impl Scheduler {
                 // Either way it is time to look.
                 _ = timeout(sleep, self.wake.notified()) => {}
             }
+            self.world.health.beat();
             sleep = match self.look().await {
                 Ok(sleep) => sleep,
                 Err(error) => {
@@ -149,6 +158,7 @@ impl Scheduler {
             self.assign(job, *slot, &sight.pods, now).await?;
         }
         let sight = self.sight(now);
+        self.world.metrics.slots(&sight.slots);
         self.keep_pool(&sight, admissions.wait.len(), now).await?;
         self.tell(&admissions.wait, &sight, now).await?;
         Ok(self.sleep(&jobs, &sight, admissions.wait.len(), now))
@@ -397,6 +407,7 @@ impl Scheduler {
                 at: now,
             };
             self.assigned.insert(job.uid().unwrap_or_default(), written);
+            self.world.metrics.assigned(job, now);
             self.world.order.admitted(job).await;
         }
         Ok(())

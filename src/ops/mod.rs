@@ -1,8 +1,9 @@
-//! What every long-running command needs: variables, logs, health endpoints, signals.
+//! What every long-running command needs: variables, logs, metrics, HTTP endpoints, signals.
 //!
 //! Knows nothing of Telegram, object storage or Kubernetes.
 
 pub mod env;
-pub mod health;
+pub mod http;
 pub mod logging;
+pub mod metrics;
 pub mod signals;
