@@ -3,7 +3,7 @@
 //! `cargo bench --bench queue`; prints medians of calls as a caller sees them, over loopback.
 
 #[allow(dead_code, reason = "the benchmark uses a part of it")]
-#[path = "../tests/queue/server.rs"]
+#[path = "../tests/support/redis_server.rs"]
 mod server;
 
 use std::time::{Duration, Instant};
@@ -11,9 +11,6 @@ use std::time::{Duration, Instant};
 use jiff::Timestamp;
 use server::RedisServer;
 use telestream::queue::{Entry, Queue, Rank};
-
-/// How long the server may take to start.
-const PATIENCE: Duration = Duration::from_secs(30);
 
 /// Users besides the one who has half of everything.
 const OTHERS: i64 = 500;

@@ -12,7 +12,7 @@ use telestream::{
     config,
     controller::{self, ControllerSettings},
     ops::{
-        env::Environment,
+        env::{ConfigError, Environment},
         http::{self, Health},
         logging,
         metrics::Metrics,
@@ -72,13 +72,20 @@ async fn main() -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("error: {error:#}");
-            match error.downcast_ref::<worker::RunError>() {
-                Some(refused) if refused.is_session_refused() => {
-                    ExitCode::from(names::SESSION_REFUSED_EXIT_CODE)
-                }
-                _ => ExitCode::FAILURE,
-            }
+            exit_code(&error)
         }
+    }
+}
+
+/// The controller tells by it what became of a worker.
+fn exit_code(error: &anyhow::Error) -> ExitCode {
+    let refused = error.downcast_ref::<worker::RunError>();
+    if refused.is_some_and(worker::RunError::is_session_refused) {
+        ExitCode::from(names::SESSION_REFUSED_EXIT_CODE)
+    } else if error.is::<ConfigError>() {
+        ExitCode::from(names::MISCONFIGURED_EXIT_CODE)
+    } else {
+        ExitCode::FAILURE
     }
 }
 

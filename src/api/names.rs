@@ -33,6 +33,9 @@ pub const SESSION_LABEL: &str = "telestream.io/session-hash";
 /// The exit code of a worker whose session Telegram does not accept (`EX_CONFIG`).
 pub const SESSION_REFUSED_EXIT_CODE: u8 = 78;
 
+/// The exit code of a worker that cannot use its configuration; wrong arguments have it too.
+pub const MISCONFIGURED_EXIT_CODE: u8 = 2;
+
 /// Metadata key of an object: the UID of the `TransferJob` that made it.
 pub const OBJECT_UID_KEY: &str = "tj-uid";
 

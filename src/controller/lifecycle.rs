@@ -636,6 +636,11 @@ fn outcome_of_pod(end: PodEnd, attempt: i32) -> Outcome {
             "SessionRefused",
             "Telegram does not accept the worker's session".to_owned(),
         ),
+        PodEnd::Misconfigured => (
+            OutcomeResult::Interrupted,
+            "WorkerMisconfigured",
+            "The worker cannot use its configuration: see its pod's log".to_owned(),
+        ),
         PodEnd::Exited(0) => (
             OutcomeResult::Interrupted,
             "WorkerStopped",

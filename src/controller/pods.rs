@@ -48,6 +48,8 @@ pub enum PodEnd {
     Lost,
     /// Telegram did not accept its session.
     SessionRefused,
+    /// It could not use its configuration.
+    Misconfigured,
     /// It ended by itself, with that exit code.
     Exited(i32),
 }
@@ -119,6 +121,9 @@ pub fn end(pod: &Pod) -> Option<PodEnd> {
         Some(ended) if ended.exit_code == i32::from(names::SESSION_REFUSED_EXIT_CODE) => {
             PodEnd::SessionRefused
         }
+        Some(ended) if ended.exit_code == i32::from(names::MISCONFIGURED_EXIT_CODE) => {
+            PodEnd::Misconfigured
+        }
         Some(ended) => PodEnd::Exited(ended.exit_code),
         None => PodEnd::Evicted,
     })
@@ -169,6 +174,10 @@ pub fn trouble_at_end(pod: &Pod) -> Option<Notice> {
         PodEnd::SessionRefused => (
             "SessionRefused",
             "Telegram does not accept its session: provide another Secret".to_owned(),
+        ),
+        PodEnd::Misconfigured => (
+            "WorkerMisconfigured",
+            "it cannot use its configuration; see its log".to_owned(),
         ),
         PodEnd::OutOfMemory => ("OOMKilled", "it ran out of memory".to_owned()),
         PodEnd::Exited(code) if code != 0 => (

@@ -122,11 +122,12 @@ impl Memory {
         if let Some(end) = pods::end(pod) {
             let is_new = !matches!(self.since, Some((Kind::Dead, _)));
             let since = self.since(Kind::Dead, now);
-            let failed = matches!(
-                end,
-                PodEnd::Exited(1..) | PodEnd::OutOfMemory | PodEnd::SessionRefused
-            );
-            if !failed || self.has_served {
+            let failed = match end {
+                PodEnd::SessionRefused | PodEnd::Misconfigured => true,
+                PodEnd::Exited(1..) | PodEnd::OutOfMemory => !self.has_served,
+                _ => false,
+            };
+            if !failed {
                 self.failures = 0;
             } else if is_new {
                 self.failures = self.failures.saturating_add(1);

@@ -9,7 +9,7 @@ use telestream::{
 };
 use tempfile::TempDir;
 
-use super::{at, drain, entry, server::RedisServer, until_ok};
+use super::{at, drain, entry, support::redis_server::RedisServer, until_ok};
 
 /// Everything that a queue does, once.
 async fn works(settings: &Settings) {

@@ -11,7 +11,7 @@ use tokio::time::timeout;
 use super::{
     PATIENCE, at, drain, entry,
     forwarder::Forwarder,
-    server::{RedisServer, settings},
+    support::redis_server::{RedisServer, settings},
     until_ok,
 };
 

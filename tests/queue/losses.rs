@@ -6,7 +6,7 @@ use super::{
     at, drain, entry,
     forwarder::Forwarder,
     names,
-    server::{RedisServer, settings},
+    support::redis_server::{RedisServer, settings},
     until_fails, until_ok,
 };
 

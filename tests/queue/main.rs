@@ -8,7 +8,8 @@ mod losses;
 mod model;
 mod order;
 mod progress;
-mod server;
+#[path = "../support/mod.rs"]
+mod support;
 
 use std::{collections::HashMap, time::Duration};
 

@@ -6,7 +6,7 @@ use jiff::Timestamp;
 use proptest::{prelude::*, test_runner::Config};
 use telestream::queue::{Entry, Queue, Rank};
 
-use super::{at, server::RedisServer};
+use super::{at, support::redis_server::RedisServer};
 
 /// What the scripts in Redis are to do.
 #[derive(Default)]

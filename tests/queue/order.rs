@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use telestream::queue::{Entry, Queue, Rank, Stats};
 
-use super::{at, drain, entry, names, server::RedisServer, shares};
+use super::{at, drain, entry, names, shares, support::redis_server::RedisServer};
 
 #[tokio::test]
 async fn a_higher_rank_goes_first_and_then_turns_go_round() {

@@ -6,7 +6,7 @@ use futures::{Stream, StreamExt as _};
 use telestream::queue::{LiveProgress, Queue, TransferState};
 use tokio::time::{Instant, interval};
 
-use super::{PATIENCE, server::RedisServer};
+use super::{PATIENCE, support::redis_server::RedisServer};
 
 fn progress(bytes: u64) -> LiveProgress {
     LiveProgress {

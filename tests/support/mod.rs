@@ -2,6 +2,9 @@
 
 #![allow(dead_code, reason = "each test uses a part of it")]
 
+pub mod kubelet;
+pub mod redis_server;
+
 use std::{
     net::Ipv4Addr,
     path::{Path, PathBuf},
@@ -38,7 +41,9 @@ pub fn dev(script: &str, arguments: &[&str]) -> String {
 /// etcd, kube-apiserver and kube-controller-manager of a test's own; gone when dropped.
 pub struct ControlPlane {
     name: String,
-    kubeconfig: PathBuf,
+    /// Where the API server is told from.
+    pub kubeconfig: PathBuf,
+    path: String,
 }
 
 impl ControlPlane {
@@ -46,20 +51,70 @@ impl ControlPlane {
     pub fn start(name: &str) -> Self {
         let name = format!("{name}-{}", std::process::id());
         dev("cluster", &["up", "--name", &name, "--control-plane"]);
-        let env = dev("cluster", &["env", "--name", &name]);
-        let kubeconfig = env
-            .lines()
-            .find_map(|line| line.strip_prefix("KUBECONFIG="));
-        let kubeconfig = kubeconfig
-            .expect("the cluster's environment names its kubeconfig")
-            .into();
-        Self { name, kubeconfig }
+        let env = Variables::of(&name);
+        Self {
+            kubeconfig: env.value("KUBECONFIG=").into(),
+            path: env.path(),
+            name,
+        }
     }
 
     /// A client with all rights.
     pub async fn client(&self) -> Client {
         client(&self.kubeconfig).await
     }
+
+    /// Runs `helm` or `kubectl` against it, and returns what it printed.
+    pub fn run(&self, program: &str, arguments: &[&str]) -> String {
+        run(&self.path, &self.kubeconfig, program, arguments)
+    }
+
+    /// Ends one of its processes, such as `apiserver`.
+    pub fn stop(&self, component: &str) {
+        dev("cluster", &["stop", "--name", &self.name, component]);
+    }
+
+    /// Starts it again.
+    pub fn start_again(&self, component: &str) {
+        dev("cluster", &["start", "--name", &self.name, component]);
+    }
+}
+
+/// What `dev/cluster env` prints.
+struct Variables(String);
+
+impl Variables {
+    fn of(cluster: &str) -> Self {
+        Self(dev("cluster", &["env", "--name", cluster]))
+    }
+
+    fn value(&self, key: &str) -> String {
+        let found = self.0.lines().find_map(|line| line.strip_prefix(key));
+        found
+            .unwrap_or_else(|| panic!("the cluster's environment lacks {key}"))
+            .to_owned()
+    }
+
+    fn path(&self) -> String {
+        let own = std::env::var("PATH").unwrap_or_default();
+        self.value("PATH=").replace("$PATH", &own)
+    }
+}
+
+fn run(path: &str, kubeconfig: &Path, program: &str, arguments: &[&str]) -> String {
+    let output = Command::new("env")
+        .arg(format!("PATH={path}"))
+        .arg(program)
+        .args(arguments)
+        .env("KUBECONFIG", kubeconfig)
+        .output()
+        .unwrap_or_else(|error| panic!("{program} cannot be run: {error}"));
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(
+        output.status.success(),
+        "{program} {arguments:?} failed:\n{said}"
+    );
+    String::from_utf8(output.stdout).expect("it prints UTF-8")
 }
 
 async fn client(kubeconfig: &Path) -> Client {
@@ -103,18 +158,11 @@ impl Node {
                 archive.to_str().expect("a path in UTF-8"),
             ],
         );
-        let env = dev("cluster", &["env", "--name", &name]);
-        let value = |key: &str| {
-            let found = env.lines().find_map(|line| line.strip_prefix(key));
-            found
-                .unwrap_or_else(|| panic!("the cluster's environment lacks {key}"))
-                .to_owned()
-        };
-        let own_path = std::env::var("PATH").unwrap_or_default();
+        let env = Variables::of(&name);
         Self {
-            kubeconfig: value("KUBECONFIG=").into(),
-            host_address: value("HOST_ADDRESS=").parse().expect("an address"),
-            path: value("PATH=").replace("$PATH", &own_path),
+            kubeconfig: env.value("KUBECONFIG=").into(),
+            host_address: env.value("HOST_ADDRESS=").parse().expect("an address"),
+            path: env.path(),
             image,
             name,
         }
@@ -127,19 +175,7 @@ impl Node {
 
     /// Runs `helm` or `kubectl` against it, and returns what it printed.
     pub fn run(&self, program: &str, arguments: &[&str]) -> String {
-        let output = Command::new("env")
-            .arg(format!("PATH={}", self.path))
-            .arg(program)
-            .args(arguments)
-            .env("KUBECONFIG", &self.kubeconfig)
-            .output()
-            .unwrap_or_else(|error| panic!("{program} cannot be run: {error}"));
-        let said = String::from_utf8_lossy(&output.stderr);
-        assert!(
-            output.status.success(),
-            "{program} {arguments:?} failed:\n{said}"
-        );
-        String::from_utf8(output.stdout).expect("it prints UTF-8")
+        run(&self.path, &self.kubeconfig, program, arguments)
     }
 }
 

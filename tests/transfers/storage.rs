@@ -159,20 +159,20 @@ fn impatient() -> Nature {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_part_that_lands_after_its_repetition_is_committed_as_it_is_listed() {
     let world = World::with(impatient()).await;
-    let sent = world.send(40 * MIB, HOME).await;
-    let late = OciEffect::LandLate { millis: 4000 };
+    let sent = world.send(3 * PART, HOME).await;
+    let late = OciEffect::LandLate { millis: 60_000 };
     world.spoil_oci(Operation::UploadPart, 1, Some(1), late);
     // The commit waits until the late part has landed.
-    let wait = OciEffect::Delay { millis: 1500 };
+    let wait = OciEffect::Delay { millis: 1000 };
     world.spoil_oci(Operation::CommitMultipartUpload, 0, Some(1), wait);
-    let delivery = world.transfer(&sent).await.unwrap();
-    assert_eq!(world.assert_arrived(&sent, &delivery).await, PART);
-    let commits = world
-        .sim
-        .oci()
-        .traffic()
-        .requests(Operation::CommitMultipartUpload);
-    assert_eq!(commits, 2, "the first named the tag that was replaced");
+    let oci = world.sim.oci();
+    let commits = || oci.traffic().requests(Operation::CommitMultipartUpload);
+    let (delivery, ()) = tokio::join!(world.transfer(&sent), async {
+        until("a commit is asked for", || commits() == 1).await;
+        oci.land_now();
+    });
+    assert_eq!(world.assert_arrived(&sent, &delivery.unwrap()).await, PART);
+    assert_eq!(commits(), 2, "the first named the tag that was replaced");
 }
 
 #[tokio::test(flavor = "multi_thread")]

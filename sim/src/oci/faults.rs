@@ -7,13 +7,15 @@
 
 use std::num::NonZeroU64;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use axum::http::StatusCode;
 use serde::{Deserialize, Serialize};
+use tokio::sync::Notify;
 
 use super::error::ApiError;
+use super::request::Landing;
 use super::route::{Call, Operation};
 
 /// Something that will go wrong.
@@ -71,7 +73,7 @@ pub enum Effect {
     /// It is carried out, and its connection is closed instead of the answer being sent.
     LoseReply,
     /// A PUT's body is received, and takes effect so many milliseconds later, even if the client
-    /// has given up and tried again in the meantime.
+    /// has given up and tried again in the meantime; sooner if [`super::ObjectStorage::land_now`] says so.
     LandLate {
         /// How long after the last byte of the body.
         millis: u64,
@@ -127,7 +129,7 @@ pub(super) enum Mishap {
 #[derive(Debug, Default)]
 pub(super) struct Fate {
     pub(super) delay: Duration,
-    pub(super) landing_delay: Option<Duration>,
+    pub(super) landing: Option<Landing>,
     pub(super) loses_reply: bool,
     pub(super) refusal: Option<ApiError>,
     pub(super) mishaps: Vec<Mishap>,
@@ -143,9 +145,15 @@ pub(super) struct Faults {
     waiting: Mutex<Vec<Fault>>,
     /// How many milliseconds every answer takes longer.
     latency: AtomicU64,
+    /// Notified when what lands late is to land at once.
+    late_lands: Arc<Notify>,
 }
 
 impl Faults {
+    pub(super) fn land_now(&self) {
+        self.late_lands.notify_waiters();
+    }
+
     pub(super) fn add(&self, fault: Fault) {
         self.lock().push(fault);
     }
@@ -179,7 +187,7 @@ impl Faults {
             if let Some(times) = &mut fault.times {
                 *times = times.saturating_sub(1);
             }
-            fate.suffer(&fault.effect);
+            fate.suffer(&fault.effect, &self.late_lands);
         }
         faults.retain(|fault| fault.times != Some(0));
         fate
@@ -199,7 +207,7 @@ impl Fault {
 }
 
 impl Fate {
-    fn suffer(&mut self, effect: &Effect) {
+    fn suffer(&mut self, effect: &Effect, late_lands: &Arc<Notify>) {
         match effect {
             Effect::Refuse {
                 status,
@@ -223,7 +231,10 @@ impl Fate {
             Effect::Delay { millis } => self.delay += Duration::from_millis(*millis),
             Effect::LoseReply => self.loses_reply = true,
             Effect::LandLate { millis } => {
-                self.landing_delay = Some(Duration::from_millis(*millis));
+                self.landing = Some(Landing {
+                    delay: Duration::from_millis(*millis),
+                    at_once: Arc::clone(late_lands),
+                });
             }
             Effect::ReadSlowly { bytes_per_second } => {
                 self.mishaps.push(Mishap::Slow(*bytes_per_second));

@@ -213,6 +213,11 @@ impl ObjectStorage {
         self.inner.faults.add(fault);
     }
 
+    /// What lands late and has not landed yet does so now.
+    pub fn land_now(&self) {
+        self.inner.faults.land_now();
+    }
+
     /// Forgets all faults.
     pub fn clear_faults(&self) {
         self.inner.faults.clear();

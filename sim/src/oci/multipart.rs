@@ -116,7 +116,7 @@ impl ObjectStorage {
         })??;
         let received = self.blobs().receive(request.body, length, chosen).await?;
         received.digests.verify(&request.headers, chosen)?;
-        request::late(request.landing_delay).await;
+        request::late(request.landing.as_ref()).await;
         let etag = names::uuid();
         let digests = received.digests.clone();
         self.change_bucket(&request.call, |bucket, bucket_name| {

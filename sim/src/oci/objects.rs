@@ -36,7 +36,7 @@ impl ObjectStorage {
         let presentation = presentation(&request);
         let received = self.blobs().receive(request.body, length, chosen).await?;
         received.digests.verify(&request.headers, chosen)?;
-        request::late(request.landing_delay).await;
+        request::late(request.landing.as_ref()).await;
         let now = Timestamp::now();
         let digests = received.digests.clone();
         let stored = chosen.map(|chosen| digests.checksum(chosen));

@@ -1,6 +1,7 @@
 //! What the operations read from a request: query, JSON body, lengths, pages; and the headers they
 //! answer with.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use axum::body::{Body, Bytes};
@@ -11,6 +12,7 @@ use jiff::Timestamp;
 use jiff::fmt::rfc2822::DateTimePrinter;
 use percent_encoding::percent_decode_str;
 use serde::de::DeserializeOwned;
+use tokio::sync::Notify;
 
 use super::error::ApiError;
 use super::model::{Object, ObjectMd5};
@@ -31,7 +33,7 @@ pub(super) struct Request {
     pub(super) headers: HeaderMap,
     pub(super) body: Body,
     /// How long a PUT waits between the last byte of its body and its effect.
-    pub(super) landing_delay: Option<Duration>,
+    pub(super) landing: Option<Landing>,
 }
 
 impl Request {
@@ -99,10 +101,19 @@ pub(super) fn query_value(query: Option<&str>, name: &str) -> Option<String> {
     })
 }
 
+/// When a PUT that lands late does so.
+#[derive(Clone, Debug)]
+pub(super) struct Landing {
+    pub(super) delay: Duration,
+    /// Notified when it is to land at once.
+    pub(super) at_once: Arc<Notify>,
+}
+
 /// Waits, if the request was told to.
-pub(super) async fn late(delay: Option<Duration>) {
-    if let Some(delay) = delay {
-        tokio::time::sleep(delay).await;
+pub(super) async fn late(landing: Option<&Landing>) {
+    if let Some(landing) = landing {
+        // Either way it lands.
+        drop(tokio::time::timeout(landing.delay, landing.at_once.notified()).await);
     }
 }
 

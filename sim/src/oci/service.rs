@@ -145,7 +145,7 @@ impl ObjectStorage {
             uri: parts.uri,
             headers: parts.headers,
             body,
-            landing_delay: fate.landing_delay,
+            landing: fate.landing,
         };
         let length = request.content_length().unwrap_or(0);
         let mut answer = self.carry_out_or_detach(request).await;
@@ -212,7 +212,7 @@ impl ObjectStorage {
 
     /// What lands late lands also if the connection is gone by then, so it has a task of its own.
     async fn carry_out_or_detach(&self, request: Request) -> Result<Response, ApiError> {
-        if request.landing_delay.is_none() {
+        if request.landing.is_none() {
             return self.carry_out(request).await;
         }
         let storage = self.clone();

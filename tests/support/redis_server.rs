@@ -12,9 +12,12 @@ use redis::aio::MultiplexedConnection;
 use telestream::queue::{Patience, Queue, Settings};
 use tempfile::TempDir;
 
-use super::PATIENCE;
+/// How long a start may take.
+const PATIENCE: Duration = Duration::from_secs(30);
 
+/// The server.
 pub struct RedisServer {
+    /// Where it listens.
     pub port: u16,
     folder: TempDir,
     arguments: Vec<String>,

@@ -1,0 +1,8 @@
+//! The whole product on a real control plane, its pods run as processes: what becomes of transfers
+//! when anything dies, is cut off, or lies.
+
+mod chaos;
+mod smoke;
+#[path = "../support/mod.rs"]
+mod support;
+mod world;
