@@ -4,18 +4,18 @@
 //! the lease's duration. Silence is judged by one's own monotonic clock, from when the record was
 //! last seen to change: clocks of different machines are never compared. A holder that could not
 //! renew in time ends its process, well before another can take over.
+//!
+//! The record also tells the next holder from where on to look for what nobody may have seen: the
+//! version that it had a little before its last renewal.
 
-use std::time::Duration;
+use std::{collections::VecDeque, time::Duration};
 
 use jiff::Timestamp;
 use k8s_openapi::{
     api::coordination::v1::{Lease, LeaseSpec},
     apimachinery::pkg::apis::meta::v1::MicroTime,
 };
-use kube::{
-    Api, Client, ResourceExt as _,
-    api::{ObjectMeta, PostParams},
-};
+use kube::{Api, Client, ResourceExt as _, api::PostParams};
 use tokio::{
     task::JoinHandle,
     time::{Instant, sleep, sleep_until},
@@ -34,6 +34,12 @@ const RENEW_DEADLINE: Duration = Duration::from_secs(10);
 
 /// How often it is renewed, or looked at.
 const INTERVAL: Duration = Duration::from_secs(2);
+
+/// How long what a holder has seen may take to have its effects.
+const HINDSIGHT: Duration = Duration::from_secs(20);
+
+/// The version of the record that is [`HINDSIGHT`] older than it.
+const SINCE_ANNOTATION: &str = "telestream.io/since";
 
 /// The record of a lease as last seen.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -64,22 +70,35 @@ enum Verdict {
 pub struct Leadership {
     lease: Handle,
     renewing: JoinHandle<()>,
+    /// The resource version from which on the holder before may have missed something.
+    pub since: Option<String>,
+}
+
+/// Who holds the lease, or would.
+#[derive(Clone, Debug)]
+pub struct Identity {
+    /// The pod's name.
+    pod: Option<String>,
+    /// No other process has this.
+    process: String,
 }
 
 #[derive(Clone, Debug)]
 struct Handle {
     api: Api<Lease>,
     name: String,
-    identity: String,
+    identity: Identity,
 }
 
-/// Waits until the lease of that name, which exists, is held by `identity`, which no other process
-/// has. None: told to stop.
+/// Versions that the record had, and when.
+type Versions = VecDeque<(Instant, String)>;
+
+/// Waits until the lease of that name, which exists, is held by `identity`. None: told to stop.
 pub async fn acquire(
     client: Client,
     namespace: &str,
     name: &str,
-    identity: String,
+    identity: Identity,
     stop: &CancellationToken,
 ) -> Option<Leadership> {
     let lease = Handle {
@@ -91,10 +110,14 @@ pub async fn acquire(
     let mut is_told = false;
     loop {
         match lease.try_to_take(&mut seen).await {
-            Ok(Some(renewed)) => {
+            Ok(Some((renewed, since))) => {
                 info!(lease = name, "leads");
-                let renewing = tokio::spawn(lease.clone().keep_renewing(renewed));
-                return Some(Leadership { lease, renewing });
+                let renewing = tokio::spawn(lease.clone().keep_renewing(renewed, since.clone()));
+                return Some(Leadership {
+                    lease,
+                    renewing,
+                    since,
+                });
             }
             Ok(None) if !is_told => {
                 is_told = true;
@@ -133,21 +156,26 @@ impl Drop for Leadership {
 }
 
 impl Handle {
-    /// Takes the lease if it is free, and returns when the write was begun.
-    async fn try_to_take(&self, seen: &mut Option<Seen>) -> Result<Option<Instant>, ApiError> {
+    /// Takes the lease if it is free, and returns when the write was begun, and from which version
+    /// on the holder before may have missed something.
+    async fn try_to_take(
+        &self,
+        seen: &mut Option<Seen>,
+    ) -> Result<Option<(Instant, Option<String>)>, ApiError> {
         let found = call(self.api.get(&self.name)).await?;
         let now = Instant::now();
         let seen = look(seen, record_of(&found), now);
         if evaluate(seen, &self.identity, now) != Verdict::Take {
             return Ok(None);
         }
-        self.write(&found)
-            .await
-            .map(|written| written.then_some(now))
+        let since = found.annotations().get(SINCE_ANNOTATION).cloned();
+        let written = self.write(&found, since.as_deref()).await?;
+        Ok(written.map(|_| (now, since)))
     }
 
     /// Renews until it fails for too long, or another holds the lease.
-    async fn keep_renewing(self, mut renewed: Instant) {
+    async fn keep_renewing(self, mut renewed: Instant, mut since: Option<String>) {
+        let mut versions = Versions::new();
         loop {
             let deadline = renewed + RENEW_DEADLINE;
             let next = Instant::now() + INTERVAL;
@@ -160,12 +188,15 @@ impl Handle {
                 () = sleep_until(next) => {}
             }
             let begun = Instant::now();
+            if let Some(version) = versions_until(&mut versions, begun) {
+                since = Some(version);
+            }
             let renewal = async {
                 match call(self.api.get_opt(&self.name)).await? {
-                    Some(found) if record_of(&found).holder.as_deref() == Some(&self.identity) => {
-                        self.write(&found).await
+                    Some(found) if self.identity.is(record_of(&found).holder.as_deref()) => {
+                        self.write(&found, since.as_deref()).await
                     }
-                    _ => Ok(false),
+                    _ => Ok(None),
                 }
             };
             let result = tokio::select! {
@@ -174,13 +205,16 @@ impl Handle {
                 () = sleep_until(deadline) => continue,
             };
             match result {
-                Ok(true) => renewed = begun,
+                Ok(Some(version)) => {
+                    renewed = begun;
+                    versions.push_back((begun, version));
+                }
                 // A conflict: somebody wrote, perhaps we ourselves, whose reply was lost.
-                Ok(false) if self.is_taken().await => {
+                Ok(None) if self.is_taken().await => {
                     warn!(lease = self.name, "another holds the lease");
                     return;
                 }
-                Ok(false) => {}
+                Ok(None) => {}
                 Err(error) => {
                     warn!(lease = self.name, %error, "the lease was not renewed; trying again");
                 }
@@ -192,56 +226,54 @@ impl Handle {
     async fn is_taken(&self) -> bool {
         match call(self.api.get_opt(&self.name)).await {
             Ok(found) => {
-                found.and_then(|lease| record_of(&lease).holder).as_deref() != Some(&self.identity)
+                let holder = found.and_then(|lease| record_of(&lease).holder);
+                !self.identity.is(holder.as_deref())
             }
             Err(_) => false,
         }
     }
 
-    /// Writes that we hold it, unless it has changed since it was found.
-    async fn write(&self, found: &Lease) -> Result<bool, ApiError> {
-        let lease = self.record(Some(found));
-        match call(self.api.replace(&self.name, &PostParams::default(), &lease)).await {
-            Ok(_) => Ok(true),
-            Err(ApiError::Conflict | ApiError::NotFound) => Ok(false),
-            Err(error) => Err(error),
+    /// Writes that we hold it, unless it has changed since it was found. Returns the record's
+    /// version then.
+    async fn write(&self, found: &Lease, since: Option<&str>) -> Result<Option<String>, ApiError> {
+        let mut lease = self.record(found);
+        if let Some(since) = since {
+            let annotations = lease.annotations_mut();
+            annotations.insert(SINCE_ANNOTATION.to_owned(), since.to_owned());
         }
+        self.replace(&lease).await
     }
 
     async fn release(&self) -> Result<(), ApiError> {
-        let Some(mut found) = call(self.api.get_opt(&self.name)).await? else {
-            return Ok(());
-        };
-        if record_of(&found).holder.as_deref() != Some(&self.identity) {
-            return Ok(());
-        }
-        if let Some(spec) = &mut found.spec {
+        let mut found = call(self.api.get(&self.name)).await?;
+        if self.identity.is(record_of(&found).holder.as_deref())
+            && let Some(spec) = &mut found.spec
+        {
             spec.holder_identity = None;
+            self.replace(&found).await?;
         }
-        match call(self.api.replace(&self.name, &PostParams::default(), &found)).await {
-            Ok(_) | Err(ApiError::Conflict | ApiError::NotFound) => Ok(()),
+        Ok(())
+    }
+
+    async fn replace(&self, lease: &Lease) -> Result<Option<String>, ApiError> {
+        let parameters = PostParams::default();
+        match call(self.api.replace(&self.name, &parameters, lease)).await {
+            Ok(written) => Ok(written.resource_version()),
+            Err(ApiError::Conflict | ApiError::NotFound) => Ok(None),
             Err(error) => Err(error),
         }
     }
 
     /// The lease, held by us from now on.
-    fn record(&self, before: Option<&Lease>) -> Lease {
+    fn record(&self, before: &Lease) -> Lease {
         let now = MicroTime(Timestamp::now());
-        let spec = before
-            .and_then(|lease| lease.spec.clone())
-            .unwrap_or_default();
-        let is_ours = spec.holder_identity.as_deref() == Some(&self.identity);
+        let spec = before.spec.clone().unwrap_or_default();
+        let is_ours = self.identity.is(spec.holder_identity.as_deref());
         let transitions = spec.lease_transitions.unwrap_or_default();
         Lease {
-            metadata: before.map_or_else(
-                || ObjectMeta {
-                    name: Some(self.name.clone()),
-                    ..ObjectMeta::default()
-                },
-                |lease| lease.metadata.clone(),
-            ),
+            metadata: before.metadata.clone(),
             spec: Some(LeaseSpec {
-                holder_identity: Some(self.identity.clone()),
+                holder_identity: Some(self.identity.process.clone()),
                 lease_duration_seconds: i32::try_from(DURATION.as_secs()).ok(),
                 acquire_time: spec.acquire_time.filter(|_| is_ours).or(Some(now.clone())),
                 renew_time: Some(now),
@@ -250,6 +282,38 @@ impl Handle {
             }),
         }
     }
+}
+
+impl Identity {
+    /// An identity for this process, which is the only one of that pod.
+    pub fn of_process(pod: Option<String>) -> Self {
+        let name = pod.as_deref().unwrap_or("controller");
+        let process = format!("{name}_{:016x}", fastrand::u64(..));
+        Self { pod, process }
+    }
+
+    fn is(&self, holder: Option<&str>) -> bool {
+        holder == Some(&self.process)
+    }
+
+    /// Whether that holder was this process, or one that has ended because this one has begun: a
+    /// container is started again only when it has ended.
+    fn succeeds(&self, holder: &str) -> bool {
+        let pod_of = holder.rsplit_once('_').map(|(pod, _)| pod);
+        holder == self.process || (self.pod.is_some() && pod_of == self.pod.as_deref())
+    }
+}
+
+/// The newest of the versions that are old enough; they are dropped.
+fn versions_until(versions: &mut Versions, now: Instant) -> Option<String> {
+    let mut newest = None;
+    while versions
+        .front()
+        .is_some_and(|(at, _)| now.duration_since(*at) >= HINDSIGHT)
+    {
+        newest = versions.pop_front().map(|(_, version)| version);
+    }
+    newest
 }
 
 fn record_of(lease: &Lease) -> Record {
@@ -273,12 +337,10 @@ fn look(seen: &mut Option<Seen>, record: Record, now: Instant) -> &Seen {
 }
 
 /// What somebody who does not know to hold the lease may do.
-fn evaluate(seen: &Seen, identity: &str, now: Instant) -> Verdict {
+fn evaluate(seen: &Seen, identity: &Identity, now: Instant) -> Verdict {
     let end = seen.since + DURATION;
     match seen.record.holder.as_deref() {
-        // We took it, and the reply was lost.
-        Some(holder) if holder == identity => Verdict::Take,
-        Some(_) if now < end => Verdict::Wait(end),
+        Some(holder) if now < end && !identity.succeeds(holder) => Verdict::Wait(end),
         Some(_) | None => Verdict::Take,
     }
 }
@@ -296,13 +358,34 @@ mod tests {
         }
     }
 
+    fn identity(process: &str) -> Identity {
+        Identity {
+            pod: Some("pod".into()),
+            process: process.into(),
+        }
+    }
+
+    #[test]
+    fn the_record_tells_an_older_version_of_itself() {
+        let start = Instant::now();
+        let at = |seconds| start + Duration::from_secs(seconds);
+        let mut versions: Versions = (0..10)
+            .map(|number| (at(2 * number), number.to_string()))
+            .collect();
+        assert_eq!(versions_until(&mut versions, at(19)), None);
+        assert_eq!(versions_until(&mut versions, at(23)), Some("1".into()));
+        assert_eq!(versions_until(&mut versions, at(23)), None);
+        assert_eq!(versions.len(), 8);
+    }
+
     #[test]
     fn a_lease_is_free_when_its_holder_is_silent_or_has_let_go() {
         let start = Instant::now();
         let at = |seconds| start + Duration::from_secs(seconds);
         let mut seen = None;
+        let me = identity("me");
         let mut verdict =
-            |record, second| evaluate(look(&mut seen, record, at(second)), "me", at(second));
+            |record, second| evaluate(look(&mut seen, record, at(second)), &me, at(second));
         assert_eq!(verdict(held(1, Some("a")), 0), Verdict::Wait(at(15)));
         assert_eq!(
             verdict(held(2, Some("a")), 10),
@@ -334,7 +417,7 @@ mod tests {
     }
 
     struct Replica {
-        identity: String,
+        identity: Identity,
         seen: Option<Seen>,
         renewed: Option<Instant>,
     }
@@ -344,7 +427,7 @@ mod tests {
         fn start(count: &mut u32) -> Self {
             *count += 1;
             Self {
-                identity: format!("r{count}"),
+                identity: identity(&format!("r{count}_0")),
                 seen: None,
                 renewed: None,
             }
@@ -375,7 +458,7 @@ mod tests {
                 if replica.renewed.is_some() && !replica.leads(now) {
                     *replica = Replica::start(&mut started);
                 }
-                let is_ours = record.holder.as_ref() == Some(&replica.identity);
+                let is_ours = replica.identity.is(record.holder.as_deref());
                 let seen = look(&mut replica.seen, record.clone(), now);
                 let verdict = evaluate(seen, &replica.identity, now);
                 if replica.renewed.is_some() && !is_ours {
@@ -383,7 +466,7 @@ mod tests {
                 } else if is_ours || verdict == Verdict::Take {
                     if !matches!(fate, Fate::Lost) {
                         version += 1;
-                        record = held(version, Some(&replica.identity));
+                        record = held(version, Some(&replica.identity.process));
                     }
                     if matches!(fate, Fate::Done) {
                         replica.renewed = Some(now);

@@ -484,6 +484,10 @@ fn interrupted(
 
 fn succeed(job: &TransferJob, mut status: TransferJobStatus, now: Timestamp) -> Step {
     status.completion_time = Some(Time(now));
+    if status.attempt > 1 {
+        // Of what an earlier attempt made and did not come to say, nothing is to stay.
+        status.stray_until.get_or_insert(Time(now));
+    }
     set_phase(job, &mut status, Phase::Succeeded, "Succeeded");
     condition(
         job,
@@ -640,6 +644,11 @@ fn outcome_of_pod(end: PodEnd, attempt: i32) -> Outcome {
             OutcomeResult::Interrupted,
             "WorkerMisconfigured",
             "The worker cannot use its configuration: see its pod's log".to_owned(),
+        ),
+        PodEnd::Killed => (
+            OutcomeResult::Interrupted,
+            "WorkerKilled",
+            "The worker was killed".to_owned(),
         ),
         PodEnd::Exited(0) => (
             OutcomeResult::Interrupted,

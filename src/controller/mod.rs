@@ -63,6 +63,7 @@ use crate::{
 };
 use apply::Writer;
 use finished_jobs::FinishedJobs;
+use lease::Identity;
 use ledger::Ledger;
 use metrics::ControllerMetrics;
 use order::Order;
@@ -173,7 +174,7 @@ pub async fn run(
         client.clone(),
         &settings.namespace,
         &lease,
-        identity(settings.instance.as_deref()),
+        Identity::of_process(settings.instance.clone()),
         &stop,
     );
     let Some(mut leadership) = acquired.await else {
@@ -181,7 +182,8 @@ pub async fn run(
     };
     health.set_ready(false);
     figures.leads(true);
-    let leading = lead(settings, client, metrics, figures, health, stop);
+    let since = leadership.since.clone();
+    let leading = lead(settings, since, client, metrics, figures, health, stop);
     tokio::select! {
         biased;
         () = leadership.lost() => Err(RunError::LeaseLost(lease)),
@@ -192,15 +194,11 @@ pub async fn run(
     }
 }
 
-/// What no other process calls itself.
-fn identity(instance: Option<&str>) -> String {
-    let instance = instance.unwrap_or("controller");
-    format!("{instance}_{:016x}", fastrand::u64(..))
-}
-
-/// Acts until `stop`.
+/// Acts until `stop`. From the resource version `since` on, the leader before may have missed
+/// something.
 async fn lead(
     settings: ControllerSettings,
+    since: Option<String>,
     client: Client,
     metrics: Metrics,
     figures: ControllerMetrics,
@@ -227,9 +225,14 @@ async fn lead(
         })?;
     let writer = Writer::new(client.clone(), &namespace, instance, figures.clone());
     let wake = Arc::new(Notify::new());
-    let (pods, pod_events) = WorkerPods::watch(
-        Api::namespaced(client.clone(), &namespace),
-        &worker_selector,
+    let worker_pods = Api::namespaced(client.clone(), &namespace);
+    let (pods, pod_events) = WorkerPods::watch(worker_pods.clone(), &worker_selector);
+    let looking_back = look_back(
+        pods.clone(),
+        worker_pods,
+        worker_selector.clone(),
+        since,
+        Arc::clone(&wake),
     );
     let (jobs, jobs_writer) = reflector::store();
     ControllerMetrics::follow(&metrics, jobs.clone());
@@ -285,14 +288,14 @@ async fn lead(
     };
     let scheduling = schedule(world, pool, wake, stop.clone());
     let finished = FinishedJobs::new(Api::namespaced(client, &namespace), writer.clone());
-    future::join5(
+    tokio::join!(
         reconciling,
         following,
+        looking_back,
         watching_sessions,
         scheduling,
         finished.run(&stop),
-    )
-    .await;
+    );
     Ok(())
 }
 
@@ -364,6 +367,20 @@ fn readable(
         watcher::Event::Init => watcher::Event::Init,
         watcher::Event::InitDone => watcher::Event::InitDone,
     })
+}
+
+/// Learns what became of worker pods while nobody led.
+async fn look_back(
+    pods: WorkerPods,
+    api: Api<Pod>,
+    selector: String,
+    since: Option<String>,
+    scheduler: Arc<Notify>,
+) {
+    if let Some(since) = since {
+        pods.look_back(&api, &selector, &since).await;
+        scheduler.notify_one();
+    }
 }
 
 /// Sees the worker pods, and tells of each change the job that the pod runs.

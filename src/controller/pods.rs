@@ -50,6 +50,8 @@ pub enum PodEnd {
     SessionRefused,
     /// It could not use its configuration.
     Misconfigured,
+    /// Somebody ended its process.
+    Killed,
     /// It ended by itself, with that exit code.
     Exited(i32),
 }
@@ -124,6 +126,8 @@ pub fn end(pod: &Pod) -> Option<PodEnd> {
         Some(ended) if ended.exit_code == i32::from(names::MISCONFIGURED_EXIT_CODE) => {
             PodEnd::Misconfigured
         }
+        // SIGKILL and SIGTERM.
+        Some(ended) if matches!(ended.exit_code, 137 | 143) => PodEnd::Killed,
         Some(ended) => PodEnd::Exited(ended.exit_code),
         None => PodEnd::Evicted,
     })
@@ -369,7 +373,21 @@ spec:
                 terminated("OOMKilled", 137),
                 PodSight::Ended(PodEnd::OutOfMemory),
             ),
-            (terminated("Error", 2), PodSight::Ended(PodEnd::Exited(2))),
+            (terminated("Error", 1), PodSight::Ended(PodEnd::Exited(1))),
+            (
+                terminated("Error", 2),
+                PodSight::Ended(PodEnd::Misconfigured),
+            ),
+            (
+                terminated("Error", 78),
+                PodSight::Ended(PodEnd::SessionRefused),
+            ),
+            (
+                terminated("Error", 134),
+                PodSight::Ended(PodEnd::Exited(134)),
+            ),
+            (terminated("Error", 137), PodSight::Ended(PodEnd::Killed)),
+            (terminated("Error", 143), PodSight::Ended(PodEnd::Killed)),
             (
                 json!({"phase": "Failed", "reason": "Evicted"}),
                 PodSight::Ended(PodEnd::Evicted),

@@ -360,6 +360,7 @@ impl Scheduler {
             .and_then(|pod| pod.metadata.uid.as_ref())
             .and_then(|uid| holders.get(uid));
         let memory = self.slots.entry(number).or_default();
+        let latest = self.world.pods.latest_of(number);
         let is_used_up = self.pool.size.idle_timeout.is_zero() && memory.has_served();
         let view = View {
             pod: pod.map(|pod| &**pod),
@@ -373,6 +374,7 @@ impl Scheduler {
             is_wanted: number < self.pool.slots,
             session,
             is_held: self.world.ledger.is_held(number),
+            latest: latest.as_deref(),
         };
         let pods = &self.world.pods;
         memory.look(&view, |uid| pods.end_of(uid), now)

@@ -50,6 +50,8 @@ pub struct View<'a> {
     pub session: &'a SessionState,
     /// Whether the ledger says that a pod may be on it.
     pub is_held: bool,
+    /// The UID of the latest pod that anybody has seen on it.
+    pub latest: Option<&'a str>,
 }
 
 /// What this process remembers of a slot.
@@ -167,7 +169,8 @@ impl Memory {
     ) -> SlotState {
         self.since = None;
         if view.is_held && !self.is_spawning {
-            let is_proven = self.tenant.as_deref().and_then(end_of).is_some();
+            let tenant = self.tenant.as_deref().or(view.latest);
+            let is_proven = tenant.and_then(end_of).is_some();
             let since = *self.missing_since.get_or_insert(now);
             let until = since.saturating_add(STRAY_LIFE).unwrap_or(Timestamp::MAX);
             return if is_proven || until <= now {
@@ -242,6 +245,7 @@ mod tests {
             is_wanted: true,
             session: &session,
             is_held: true,
+            latest: None,
         };
         let running = pod("u", "Running", false);
         let unseen = |_: &str| None;
@@ -287,6 +291,7 @@ mod tests {
                 is_wanted: true,
                 session: &session,
                 is_held: true,
+                latest: None,
             };
             memory.look(&view(&running, work), |_| None, at(0));
             memory.look(&view(&dead, Work::None), |_| None, at(0));
@@ -309,7 +314,7 @@ mod tests {
         /// The controller looks, and dies after so many writes.
         Look { writes: usize },
         /// The controller starts anew.
-        Restart,
+        Restart { knows_the_past: bool },
         /// The node starts the pod.
         Start,
         /// The worker ends, and the node reports it.
@@ -326,7 +331,7 @@ mod tests {
         prop_oneof![
             4 => (0..4_usize).prop_map(|writes| Event::Look { writes }),
             4 => Just(Event::Look { writes: usize::MAX }),
-            1 => Just(Event::Restart),
+            1 => any::<bool>().prop_map(|knows_the_past| Event::Restart { knows_the_past }),
             3 => Just(Event::Start),
             1 => Just(Event::End),
             1 => any::<bool>().prop_map(|seen| Event::Gone { seen }),
@@ -340,6 +345,10 @@ mod tests {
         now: Timestamp,
         memory: Memory,
         ends: Vec<String>,
+        /// Whether anybody has seen them or not.
+        true_ends: Vec<String>,
+        /// What was learned of the pods of the past.
+        latest: Option<String>,
         is_held: bool,
         pod: Option<Pod>,
         pods_made: usize,
@@ -356,7 +365,14 @@ mod tests {
                     self.workers
                         .retain(|(_, end)| end.is_none_or(|end| end > now));
                 }
-                Event::Restart => (self.memory, self.ends) = (Memory::default(), Vec::new()),
+                Event::Restart { knows_the_past } => {
+                    self.memory = Memory::default();
+                    (self.ends, self.latest) = (Vec::new(), None);
+                    if knows_the_past {
+                        self.ends.clone_from(&self.true_ends);
+                        self.latest = (self.pods_made > 0).then(|| self.pods_made.to_string());
+                    }
+                }
                 Event::Start => {
                     if let Some(pod) = self.pod.as_mut()
                         && pod.status.as_ref().unwrap().phase.as_deref() == Some("Pending")
@@ -373,6 +389,7 @@ mod tests {
                         let uid = pod_now.uid().unwrap();
                         self.workers.retain(|(of, _)| *of != uid);
                         self.pod = Some(pod(&uid, "Failed", false));
+                        self.true_ends.push(uid.clone());
                         self.ends.push(uid);
                     }
                 }
@@ -383,6 +400,7 @@ mod tests {
                     {
                         let uid = pod.uid().unwrap();
                         self.workers.retain(|(of, _)| *of != uid);
+                        self.true_ends.push(uid.clone());
                         if seen {
                             self.ends.push(uid);
                         }
@@ -406,6 +424,7 @@ mod tests {
         /// As the scheduler does it, each write of which may be the last.
         fn look(&mut self, mut writes: usize) {
             let session = usable();
+            let latest = self.latest.clone();
             let view = View {
                 pod: self.pod.as_ref(),
                 work: Work::None,
@@ -413,6 +432,7 @@ mod tests {
                 is_wanted: true,
                 session: &session,
                 is_held: self.is_held,
+                latest: latest.as_deref(),
             };
             let ends = self.ends.clone();
             let end_of = |uid: &str| ends.iter().any(|end| end == uid).then_some(PodEnd::Deleted);
@@ -456,7 +476,9 @@ mod tests {
                 Some(())
             })();
             if dies.is_none() {
-                self.happen(Event::Restart);
+                self.happen(Event::Restart {
+                    knows_the_past: false,
+                });
             }
         }
     }
@@ -474,6 +496,8 @@ mod tests {
                 now: at(0),
                 memory: Memory::default(),
                 ends: Vec::new(),
+                true_ends: Vec::new(),
+                latest: None,
                 is_held: false,
                 pod: None,
                 pods_made: 0,

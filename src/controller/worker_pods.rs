@@ -3,19 +3,24 @@
 use std::{
     collections::HashMap,
     sync::{Arc, Mutex, PoisonError},
+    time::Duration,
 };
 
-use futures::{Stream, StreamExt as _};
+use futures::{Stream, StreamExt as _, TryStreamExt as _};
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::api::core::v1::Pod;
 use kube::{
     Api, ResourceExt as _,
+    api::{WatchEvent, WatchParams},
     runtime::{
         WatchStreamExt as _,
         reflector::{self, Store, store::WriterDropped},
         watcher,
     },
 };
+
+use tokio::time::timeout;
+use tracing::info;
 
 use super::pods::{self, PodEnd, PodSight};
 use crate::api::Assignment;
@@ -24,11 +29,23 @@ use crate::api::Assignment;
 /// much sooner.
 const REMEMBERED_FOR: SignedDuration = SignedDuration::from_hours(1);
 
+/// How long the API server may take to tell what is past.
+const LOOK_BACK_TIME: Duration = Duration::from_secs(3);
+
 /// Worker pods as last seen.
 #[derive(Clone)]
 pub struct WorkerPods {
     present: Store<Pod>,
-    ended: Arc<Mutex<HashMap<String, (PodEnd, Timestamp)>>>,
+    past: Arc<Mutex<Past>>,
+}
+
+/// What was seen of pods.
+#[derive(Debug, Default)]
+struct Past {
+    /// How pods ended, by UID, and when that was seen.
+    ended: HashMap<String, (PodEnd, Timestamp)>,
+    /// The UID of the latest pod of each slot.
+    latest: HashMap<i32, String>,
 }
 
 impl WorkerPods {
@@ -42,13 +59,22 @@ impl WorkerPods {
         impl Stream<Item = Result<watcher::Event<Pod>, watcher::Error>> + Send,
     ) {
         let (present, writer) = reflector::store();
-        let ended = Arc::default();
-        let pods = Self { present, ended };
+        let past = Arc::default();
+        let pods = Self { present, past };
         let recorder = pods.clone();
         let events = watcher(api, watcher::Config::default().labels(selector))
             .default_backoff()
             // Before the store forgets it.
-            .inspect(move |event| recorder.record(event))
+            .inspect(move |event| {
+                if let Ok(
+                    watcher::Event::Apply(pod)
+                    | watcher::Event::InitApply(pod)
+                    | watcher::Event::Delete(pod),
+                ) = event
+                {
+                    recorder.record(pod);
+                }
+            })
             .reflect(writer);
         (pods, events)
     }
@@ -80,24 +106,52 @@ impl WorkerPods {
 
     /// How the pod of that UID ended, if that was seen.
     pub fn end_of(&self, uid: &str) -> Option<PodEnd> {
-        let ended = self.ended.lock().unwrap_or_else(PoisonError::into_inner);
-        ended.get(uid).map(|(end, _)| *end)
+        self.past().ended.get(uid).map(|(end, _)| *end)
     }
 
-    fn record(&self, event: &Result<watcher::Event<Pod>, watcher::Error>) {
-        let Ok(
-            watcher::Event::Apply(pod)
-            | watcher::Event::InitApply(pod)
-            | watcher::Event::Delete(pod),
-        ) = event
-        else {
-            return;
+    /// The UID of the latest pod that was seen on a slot, whether it is there or not.
+    pub fn latest_of(&self, slot: i32) -> Option<String> {
+        self.past().latest.get(&slot).cloned()
+    }
+
+    /// Takes notice of what happened to pods from that resource version on, as far as the API
+    /// server still knows: pods that are gone by now ended somehow.
+    pub async fn look_back(&self, api: &Api<Pod>, selector: &str, since: &str) {
+        let parameters = WatchParams::default().labels(selector);
+        let replay = async {
+            let mut events = api.watch(&parameters, since).await?.boxed();
+            while let Some(event) = events.try_next().await? {
+                if let WatchEvent::Added(pod)
+                | WatchEvent::Modified(pod)
+                | WatchEvent::Deleted(pod) = event
+                {
+                    self.record(&pod);
+                }
+            }
+            Ok::<(), kube::Error>(())
         };
-        if let (Some(uid), Some(end)) = (pod.uid(), pods::end(pod)) {
-            let now = Timestamp::now();
-            let mut ended = self.ended.lock().unwrap_or_else(PoisonError::into_inner);
-            ended.retain(|_, (_, seen)| now.duration_since(*seen) < REMEMBERED_FOR);
-            ended.insert(uid, (end, now));
+        // It does not end by itself; what is past is told at once.
+        match timeout(LOOK_BACK_TIME, replay).await {
+            Err(_) | Ok(Ok(())) => {}
+            Ok(Err(error)) => info!(%error, "what became of worker pods meanwhile is not known"),
         }
+    }
+
+    fn record(&self, pod: &Pod) {
+        let Some(uid) = pod.uid() else { return };
+        let mut past = self.past();
+        if let Some(slot) = pods::slot(pod) {
+            past.latest.insert(slot, uid.clone());
+        }
+        if let Some(end) = pods::end(pod) {
+            let now = Timestamp::now();
+            past.ended
+                .retain(|_, (_, seen)| now.duration_since(*seen) < REMEMBERED_FOR);
+            past.ended.insert(uid, (end, now));
+        }
+    }
+
+    fn past(&self) -> std::sync::MutexGuard<'_, Past> {
+        self.past.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -1,1 +1,138 @@
+//! A long run in which anything dies at any moment.
 
+use std::{
+    collections::BTreeSet,
+    time::{Duration, Instant},
+};
+
+use kube::{
+    ResourceExt as _,
+    api::{DeleteParams, ListParams, Patch, PatchParams},
+};
+use serde_json::json;
+use telestream::api::Phase;
+use tokio::time::sleep;
+
+use crate::world::{MIB, World};
+
+const JOBS: usize = 300;
+
+/// How long all of them may take.
+const PATIENCE: Duration = Duration::from_mins(8);
+
+#[tokio::test(flavor = "multi_thread")]
+async fn everything_dies_now_and_then_and_every_file_arrives_once() {
+    let change = json!({"controller": {"replicas": 2}, "limits": {"runningPerUser": 0}});
+    let mut world = World::install("chaos", change).await;
+    let seed = fastrand::u64(..);
+    println!("seed {seed}");
+    let mut random = fastrand::Rng::with_seed(seed);
+    // Given many files, of no byte, of one part and of several
+    let mut names = BTreeSet::new();
+    let sizes = [0, MIB, 3 * MIB + 1, 17 * MIB];
+    let mut messages = Vec::new();
+    for size in sizes {
+        messages.push(world.send(size).await);
+    }
+    world.set_rate(Some(24 * MIB));
+    for number in 0..JOBS {
+        let name = format!("j{number:03}");
+        let message = messages[number % messages.len()];
+        let user = i64::try_from(number % 7).unwrap() + 1;
+        let priority = ["High", "Normal", "Low"][number % 3];
+        // A user whom nobody tells keeps a job from being finished.
+        let requester = if number % 2 == 0 {
+            json!({"userId": user, "chatId": user})
+        } else {
+            json!(null)
+        };
+        world
+            .apply(
+                &name,
+                message,
+                json!({"priority": priority, "requester": requester}),
+            )
+            .await;
+        names.insert(name);
+    }
+    // When pods, controllers and Redis are killed at random moments, and jobs are meddled with
+    let deadline = Instant::now() + PATIENCE;
+    let mut blows = [0; 6];
+    loop {
+        let jobs = world.jobs.list(&ListParams::default()).await.unwrap().items;
+        let open: Vec<_> = jobs
+            .iter()
+            .filter(|job| {
+                job.status
+                    .as_ref()
+                    .is_none_or(|status| status.completion_time.is_none())
+            })
+            .collect();
+        if open.is_empty() {
+            break;
+        }
+        assert!(
+            Instant::now() < deadline,
+            "{} are left, of which: {:#?}",
+            open.len(),
+            open[0].status
+        );
+        let blow = random.usize(..blows.len());
+        blows[blow] += 1;
+        let pods: Vec<_> = world.workers().await;
+        let pod = random.choice(&pods).map(|pod| pod.name_any());
+        match (blow, pod) {
+            (0, Some(pod)) => world.kubelet.signal(&pod, "KILL"),
+            (1, Some(pod)) => {
+                // Not at once: a pod that is deleted by force keeps its slot closed for minutes.
+                let now = DeleteParams::default().grace_period(random.u32(1..4));
+                drop(world.pods.delete(&pod, &now).await);
+            }
+            (2, _) if random.u8(..) < 128 => {
+                if let Some(controller) = random.choice(world.controllers()) {
+                    world.kubelet.signal(&controller, "KILL");
+                }
+            }
+            (3, _) => world.redis.admin().await.run::<()>("FLUSHALL").await,
+            (4, _) if random.u8(..) < 64 => {
+                world.redis.kill();
+                sleep(Duration::from_secs(1)).await;
+                world.redis.start_again();
+            }
+            (5, _) => {
+                let job = random.choice(&open).unwrap().name_any();
+                let label = json!({"metadata": {"labels": {"meddled": random.u8(..).to_string()}}});
+                let parameters = PatchParams::default();
+                drop(
+                    world
+                        .jobs
+                        .patch(&job, &parameters, &Patch::Merge(label))
+                        .await,
+                );
+            }
+            _ => {}
+        }
+        sleep(Duration::from_millis(random.u64(100..1200))).await;
+    }
+    println!("blows {blows:?}");
+    // Then all have succeeded, or have a reason
+    let mut succeeded = BTreeSet::new();
+    for job in world.jobs.list(&ListParams::default()).await.unwrap().items {
+        let status = job.status.clone().unwrap();
+        match status.phase {
+            Phase::Succeeded => drop(succeeded.insert(job.name_any())),
+            Phase::Failed => {
+                assert!(status.reason.is_some());
+                println!("{} failed: {:?}", job.name_any(), status.reason);
+            }
+            _ => panic!("{:#?}", job.status),
+        }
+    }
+    assert!(
+        succeeded.len() * 10 >= JOBS * 9,
+        "only {} succeeded",
+        succeeded.len()
+    );
+    // And each has one object and one link, and nothing else is left
+    world.assert_exactly(&succeeded).await;
+}

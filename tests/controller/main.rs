@@ -2,7 +2,11 @@
 //! when anything dies, is cut off, or lies.
 
 mod chaos;
-mod smoke;
+mod crashes;
+mod leaders;
+mod life;
+mod outages;
+mod slots;
 #[path = "../support/mod.rs"]
 mod support;
 mod world;

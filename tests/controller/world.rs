@@ -274,10 +274,12 @@ impl World {
             self.sim.oci().uploads().is_empty()
         })
         .await;
-        for job in jobs {
-            assert_eq!((self.objects_of(job), self.links_of(job)), (1, 1), "{job}");
-        }
         let oci = self.sim.oci();
+        for job in jobs {
+            let left = (self.objects_of(job), self.links_of(job));
+            let links: Vec<_> = oci.pars().into_iter().map(|par| par.name).collect();
+            assert_eq!(left, (1, 1), "{job}, {}: {links:?}", self.uid(job).await);
+        }
         assert_eq!(
             (oci.objects().len(), oci.pars().len()),
             (jobs.len(), jobs.len())

@@ -228,6 +228,13 @@ fn an_attempt_ends_by_its_pods_end_when_the_worker_said_nothing() {
         (PodSight::Ended(PodEnd::OutOfMemory), "OOMKilled", 3, 0),
         (PodSight::Ended(PodEnd::Exited(1)), "WorkerFailed", 1, 0),
         (PodSight::Ended(PodEnd::Exited(0)), "WorkerStopped", 0, 1),
+        (PodSight::Ended(PodEnd::Killed), "WorkerKilled", 0, 1),
+        (
+            PodSight::Ended(PodEnd::Misconfigured),
+            "WorkerMisconfigured",
+            0,
+            1,
+        ),
         (PodSight::Ended(PodEnd::Evicted), "Evicted", 0, 1),
         (PodSight::Gone, "PodDeleted", 0, 1),
     ] {

@@ -1,0 +1,1 @@
+//! The controller dies between any two of its writes.

@@ -1,0 +1,162 @@
+//! One session, one worker: whatever is done to pods and Secrets.
+
+use std::time::Duration;
+
+use k8s_openapi::api::core::v1::Secret;
+use kube::{
+    Api, ResourceExt as _,
+    api::{DeleteParams, Patch, PatchParams},
+};
+use serde_json::json;
+use tokio::time::sleep;
+
+use crate::world::{MIB, NAMESPACE, World, eventually};
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_killed_drained_or_frozen_worker_costs_an_attempt_that_does_not_count() {
+    let world = World::install("killed", json!({})).await;
+    for (name, blow) in [("killed", "KILL"), ("terminated", "TERM")] {
+        world.set_rate(Some(4 * MIB));
+        world.transfer(name, 60 * MIB).await;
+        let pod = world.under_way(name).await;
+        world.kubelet.signal(&pod, blow);
+        world
+            .until(name, "interrupted", |status| status.interruptions == 1)
+            .await;
+        world.set_rate(None);
+        let status = world.succeeded(name).await;
+        assert_eq!((status.attempt, status.failures), (2, 0), "{name}");
+    }
+    // A drain deletes its pod.
+    world.set_rate(Some(4 * MIB));
+    world.transfer("drained", 60 * MIB).await;
+    let pod = world.under_way("drained").await;
+    let parameters = DeleteParams::default();
+    world.pods.delete(&pod, &parameters).await.unwrap();
+    world
+        .until("drained", "interrupted", |status| status.interruptions == 1)
+        .await;
+    world.set_rate(None);
+    let status = world.succeeded("drained").await;
+    assert_eq!((status.attempt, status.failures), (2, 0));
+    let jobs = ["killed", "terminated", "drained"].map(str::to_owned);
+    world.assert_exactly(&jobs.into()).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_zombie_that_finishes_late_publishes_nothing() {
+    let world = World::install("zombie", json!({})).await;
+    // Given a worker that is cut off and stands still, and whose pod is deleted by force
+    world.set_rate(Some(4 * MIB));
+    world.transfer("haunted", 40 * MIB).await;
+    let pod = world.under_way("haunted").await;
+    world.kubelet.lose(&pod);
+    world.kubelet.signal(&pod, "STOP");
+    let by_force = DeleteParams::default().grace_period(0);
+    world.pods.delete(&pod, &by_force).await.unwrap();
+    world.set_rate(None);
+    // Then its job moves to another slot, and its own slot stays closed
+    let status = world.succeeded("haunted").await;
+    assert_eq!(
+        (status.attempt, status.failures, status.interruptions),
+        (2, 0, 1)
+    );
+    let link = status.link.unwrap();
+    world.transfer("next", MIB).await;
+    world.succeeded("next").await;
+    let workers = world.workers().await;
+    assert!(workers.iter().all(|worker| worker.name_any() != pod));
+    // When it wakes up, and finishes
+    world.kubelet.signal(&pod, "CONT");
+    eventually("it has ended", async || {
+        !world.kubelet.pods().contains(&pod)
+    })
+    .await;
+    // Then nothing of it shows, and nothing of it is left
+    let after = world.jobs.get("haunted").await.unwrap().status.unwrap();
+    assert_eq!(after.link.unwrap().id, link.id);
+    assert_eq!(after.outcome.unwrap().attempt, 2);
+    let jobs = ["haunted", "next"].map(str::to_owned);
+    world.assert_exactly(&jobs.into()).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_wrong_with_a_slot_is_told_to_those_who_wait() {
+    let world = World::install("sessions", json!({"worker": {"slots": 1}})).await;
+    let told = |reason: &'static str| {
+        move |status: &telestream::api::TransferJobStatus| status.reason.as_deref() == Some(reason)
+    };
+    let secrets: Api<Secret> = Api::namespaced(world.client.clone(), NAMESPACE);
+    let session = "telestream-session-0";
+    // A Secret that holds no session
+    write(&secrets, session, "nonsense").await;
+    world.transfer("waits", MIB).await;
+    world.until("waits", "told", told("SessionMalformed")).await;
+    world.replace_session(0).await;
+    world.succeeded("waits").await;
+    // A new session, while its pod is at work: the transfer ends in peace, and the pod goes
+    world.set_rate(Some(4 * MIB));
+    world.transfer("works", 40 * MIB).await;
+    world.under_way("works").await;
+    let before = uid_of_worker(&world).await;
+    world.replace_session(0).await;
+    sleep(Duration::from_secs(1)).await;
+    assert_eq!(uid_of_worker(&world).await, before);
+    world.set_rate(None);
+    assert_eq!(world.succeeded("works").await.attempt, 1);
+    eventually("the pod of the old session is gone", async || {
+        uid_of_worker(&world).await != before
+    })
+    .await;
+    // No Secret at all
+    secrets
+        .delete(session, &DeleteParams::default())
+        .await
+        .unwrap();
+    eventually("its pod is gone", async || world.workers().await.is_empty()).await;
+    world.transfer("lacks", MIB).await;
+    world.until("lacks", "told", told("SessionMissing")).await;
+    // A configuration that workers cannot use costs nobody an attempt that counts
+    let secret = Secret {
+        metadata: kube::api::ObjectMeta {
+            name: Some(session.to_owned()),
+            ..Default::default()
+        },
+        ..Secret::default()
+    };
+    secrets.create(&Default::default(), &secret).await.unwrap();
+    let oci = secrets.get("telestream-oci").await.unwrap();
+    write_key(&secrets, "telestream-oci", "config", "nonsense").await;
+    world.replace_session(0).await;
+    world
+        .until("lacks", "told", told("WorkerMisconfigured"))
+        .await;
+    let config = oci.data.unwrap()["config"].0.clone();
+    write_key(
+        &secrets,
+        "telestream-oci",
+        "config",
+        &String::from_utf8(config).unwrap(),
+    )
+    .await;
+    let status = world.succeeded("lacks").await;
+    assert_eq!(status.failures, 0);
+}
+
+async fn uid_of_worker(world: &World) -> Option<String> {
+    world
+        .workers()
+        .await
+        .first()
+        .and_then(kube::ResourceExt::uid)
+}
+
+async fn write(secrets: &Api<Secret>, name: &str, session: &str) {
+    write_key(secrets, name, "session.json", session).await;
+}
+
+async fn write_key(secrets: &Api<Secret>, name: &str, key: &str, value: &str) {
+    let patch = Patch::Merge(json!({"stringData": {key: value}}));
+    let parameters = PatchParams::default();
+    secrets.patch(name, &parameters, &patch).await.unwrap();
+}
