@@ -10,7 +10,7 @@ use kube::{
     api::{DeleteParams, ListParams, Patch, PatchParams},
 };
 use serde_json::json;
-use telestream::api::Phase;
+use telestream::api::{Phase, TransferJob};
 use tokio::time::sleep;
 
 use crate::world::{MIB, World};
@@ -79,39 +79,7 @@ async fn everything_dies_now_and_then_and_every_file_arrives_once() {
         );
         let blow = random.usize(..blows.len());
         blows[blow] += 1;
-        let pods: Vec<_> = world.workers().await;
-        let pod = random.choice(&pods).map(|pod| pod.name_any());
-        match (blow, pod) {
-            (0, Some(pod)) => world.kubelet.signal(&pod, "KILL"),
-            (1, Some(pod)) => {
-                // Not at once: a pod that is deleted by force keeps its slot closed for minutes.
-                let now = DeleteParams::default().grace_period(random.u32(1..4));
-                drop(world.pods.delete(&pod, &now).await);
-            }
-            (2, _) if random.u8(..) < 128 => {
-                if let Some(controller) = random.choice(world.controllers()) {
-                    world.kubelet.signal(&controller, "KILL");
-                }
-            }
-            (3, _) => world.redis.admin().await.run::<()>("FLUSHALL").await,
-            (4, _) if random.u8(..) < 64 => {
-                world.redis.kill();
-                sleep(Duration::from_secs(1)).await;
-                world.redis.start_again();
-            }
-            (5, _) => {
-                let job = random.choice(&open).unwrap().name_any();
-                let label = json!({"metadata": {"labels": {"meddled": random.u8(..).to_string()}}});
-                let parameters = PatchParams::default();
-                drop(
-                    world
-                        .jobs
-                        .patch(&job, &parameters, &Patch::Merge(label))
-                        .await,
-                );
-            }
-            _ => {}
-        }
+        strike(&mut world, &mut random, blow, &open).await;
         sleep(Duration::from_millis(random.u64(100..1200))).await;
     }
     println!("blows {blows:?}");
@@ -135,4 +103,41 @@ async fn everything_dies_now_and_then_and_every_file_arrives_once() {
     );
     // And each has one object and one link, and nothing else is left
     world.assert_exactly(&succeeded).await;
+}
+
+/// Does something bad to somebody.
+async fn strike(world: &mut World, random: &mut fastrand::Rng, blow: usize, open: &[&TransferJob]) {
+    let pods = world.workers().await;
+    let pod = random.choice(&pods).map(kube::ResourceExt::name_any);
+    match (blow, pod) {
+        (0, Some(pod)) => world.kubelet.signal(&pod, "KILL"),
+        (1, Some(pod)) => {
+            // Not at once: a pod that is deleted by force keeps its slot closed for minutes.
+            let now = DeleteParams::default().grace_period(random.u32(1..4));
+            drop(world.pods.delete(&pod, &now).await);
+        }
+        (2, _) if random.bool() => {
+            if let Some(controller) = random.choice(world.controllers()) {
+                world.kubelet.signal(&controller, "KILL");
+            }
+        }
+        (3, _) => world.redis.admin().await.run::<()>("FLUSHALL").await,
+        (4, _) if random.u8(..) < 64 => {
+            world.redis.kill();
+            sleep(Duration::from_secs(1)).await;
+            world.redis.start_again();
+        }
+        (5, _) => {
+            let job = random.choice(open).unwrap().name_any();
+            let label = json!({"metadata": {"labels": {"meddled": random.u8(..).to_string()}}});
+            let parameters = PatchParams::default();
+            drop(
+                world
+                    .jobs
+                    .patch(&job, &parameters, &Patch::Merge(label))
+                    .await,
+            );
+        }
+        _ => {}
+    }
 }

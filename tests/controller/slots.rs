@@ -5,7 +5,7 @@ use std::time::Duration;
 use k8s_openapi::api::core::v1::Secret;
 use kube::{
     Api, ResourceExt as _,
-    api::{DeleteParams, Patch, PatchParams},
+    api::{DeleteParams, Patch, PatchParams, PostParams},
 };
 use serde_json::json;
 use tokio::time::sleep;
@@ -124,7 +124,10 @@ async fn what_is_wrong_with_a_slot_is_told_to_those_who_wait() {
         },
         ..Secret::default()
     };
-    secrets.create(&Default::default(), &secret).await.unwrap();
+    secrets
+        .create(&PostParams::default(), &secret)
+        .await
+        .unwrap();
     let oci = secrets.get("telestream-oci").await.unwrap();
     write_key(&secrets, "telestream-oci", "config", "nonsense").await;
     world.replace_session(0).await;

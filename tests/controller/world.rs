@@ -184,14 +184,6 @@ impl World {
         status
     }
 
-    /// Waits until the job runs, and returns the name of its pod.
-    pub async fn running(&self, name: &str) -> String {
-        let status = self
-            .until(name, "running", |status| status.assignment.is_some())
-            .await;
-        status.assignment.unwrap().pod
-    }
-
     /// Waits until a part of the file is stored, and returns the name of its pod.
     pub async fn under_way(&self, name: &str) -> String {
         let is_under_way =
