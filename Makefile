@@ -1,7 +1,7 @@
 # The one entry point. `make` lists what there is.
 
 .DEFAULT_GOAL := help
-.PHONY: help demo demo-down test bench lint audit unit image crds clients clean
+.PHONY: help demo demo-down test bench bench-controller lint audit unit image crds clients clean
 
 # The demo's file: FILE=path of your own, or SIZE bytes of random content.
 FILE ?=
@@ -25,6 +25,9 @@ test: ## Everything CI checks: lint, unit, conformance, API server, end to end o
 
 bench: ## Measure the product and its peers side by side (15 minutes; BENCH=--quick for a try)
 	@dev/bench $(BENCH)
+
+bench-controller: ## Measure the controller, on a real node and with 100,000 jobs (20 minutes; BENCH=--quick for a try)
+	@dev/bench-controller $(BENCH)
 
 lint: ## rustfmt, clippy, cargo-deny, shellcheck, helm lint
 	@dev/lint

@@ -33,7 +33,8 @@ use crate::support::{self, ControlPlane, kubelet::Kubelet, redis_server::RedisSe
 pub const NAMESPACE: &str = "telestream";
 pub const MIB: u64 = 1024 * 1024;
 
-const CHANNEL: i64 = -1_001_234_567_890;
+/// The channel that files stand in.
+pub const CHANNEL: i64 = -1_001_234_567_890;
 const HOME: DcId = DcId(2);
 
 /// How long anything may take that is waited for.
@@ -73,7 +74,8 @@ impl World {
             logs,
         )
         .await;
-        let mut values = values(&sim, &redis);
+        let mut values = values(&sim);
+        values["redis"] = json!({"host": "127.0.0.1", "port": redis.port});
         merge(&mut values, change);
         let file = data.path().join("values.json");
         std::fs::write(&file, values.to_string()).unwrap();
@@ -107,24 +109,7 @@ impl World {
 
     /// A file stands in the channel; the number of its message.
     pub async fn send(&self, size: u64) -> i32 {
-        let look = Look {
-            name: Some("holiday.mp4".into()),
-            ..Look::default()
-        };
-        let draft = Draft {
-            chat_id: ChatId(CHANNEL),
-            members: None,
-            chat_title: None,
-            text: String::new(),
-            grouped_id: None,
-            body: DraftBody::Media {
-                dc: HOME,
-                origin: Origin::Seed(size),
-                size,
-                look,
-            },
-        };
-        self.sim.telegram().publish(draft).await.unwrap().id
+        send(&self.sim, size).await
     }
 
     /// Applies a `TransferJob` for that message.
@@ -293,6 +278,28 @@ impl World {
     }
 }
 
+/// A file stands in the channel; the number of its message.
+pub async fn send(sim: &Sim, size: u64) -> i32 {
+    let look = Look {
+        name: Some("holiday.mp4".into()),
+        ..Look::default()
+    };
+    let draft = Draft {
+        chat_id: ChatId(CHANNEL),
+        members: None,
+        chat_title: None,
+        text: String::new(),
+        grouped_id: None,
+        body: DraftBody::Media {
+            dc: HOME,
+            origin: Origin::Seed(size),
+            size,
+            look,
+        },
+    };
+    sim.telegram().publish(draft).await.unwrap().id
+}
+
 pub async fn eventually(what: &str, holds: impl AsyncFn() -> bool) {
     let deadline = Instant::now() + PATIENCE;
     while !holds().await {
@@ -309,7 +316,8 @@ fn session(sim: &Sim) -> String {
     serde_json::to_string(&session).unwrap()
 }
 
-fn values(sim: &Sim, redis: &RedisServer) -> Value {
+/// Values of the chart that lead to these stand-ins, without a Redis.
+pub fn values(sim: &Sim) -> Value {
     let config = sim.oci().client_config();
     let sessions: Vec<_> = (0..3).map(|_| session(sim)).collect();
     json!({
@@ -320,7 +328,6 @@ fn values(sim: &Sim, redis: &RedisServer) -> Value {
             "tenancy": config.tenancy, "user": config.user, "fingerprint": config.fingerprint,
             "privateKey": config.private_key, "endpoint": config.endpoint,
         },
-        "redis": {"host": "127.0.0.1", "port": redis.port},
         "worker": {"slots": 3, "idleTimeout": "1m"},
     })
 }

@@ -126,6 +126,14 @@ impl Kubelet {
         found.unwrap_or_else(|| panic!("{pod} does not run")).http
     }
 
+    /// The process of the pod of that name.
+    pub fn process(&self, pod: &str) -> u32 {
+        let running = self.node.running();
+        let mut of_it = running.values().filter(|running| running.pod == pod);
+        let process = of_it.find_map(|running| running.process);
+        process.unwrap_or_else(|| panic!("{pod} does not run"))
+    }
+
     /// Sends a signal, such as `KILL`, `STOP` or `CONT`, to the processes of the pods of that name.
     pub fn signal(&self, pod: &str, signal: &str) {
         for running in self.node.running().values() {

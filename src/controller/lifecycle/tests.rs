@@ -1,5 +1,7 @@
 //! The lifecycle as a table: what is observed, and what must happen.
 
+use std::collections::BTreeSet;
+
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
@@ -914,4 +916,154 @@ proptest! {
             }
         }
     }
+}
+
+/// Where jobs come from and go to.
+const NOWHERE: &str = "[*]";
+
+/// All that may happen to a job in one go: the arrow that it is in the diagram, if it is one, and
+/// the job after it, if there still is one.
+fn happenings(job: &TransferJob) -> Vec<(Option<(String, String)>, Option<TransferJob>)> {
+    let phase = |job: &TransferJob| {
+        let phase = job.status.as_ref().map(|status| status.phase);
+        format!("{:?}", phase.unwrap_or_default())
+    };
+    let later = at("2026-12-24T00:00:00Z");
+    let mut found = Vec::new();
+    let mut becomes = |after: TransferJob| {
+        let arrow = (phase(job), phase(&after));
+        let is_arrow = arrow.0 != arrow.1;
+        found.push((is_arrow.then_some(arrow), Some(after)));
+    };
+    let with_status = |status| {
+        let mut after = job.clone();
+        after.status = Some(status);
+        after
+    };
+    // What the controller does
+    let pods = [
+        PodSight::Alive,
+        PodSight::Gone,
+        PodSight::Ended(PodEnd::Exited(1)),
+        PodSight::Ended(PodEnd::Evicted),
+    ];
+    let mut goes = false;
+    for pod in pods {
+        for time in [now(), later] {
+            let step = decide(job, pod, time);
+            goes |= match &step {
+                Step::Delete => true,
+                Step::CleanUp(release) => !matches!(release, Release::NotBefore(_)),
+                _ => false,
+            };
+            for is_found in [false, true] {
+                if let Some(after) = followed(job.clone(), step.clone(), is_found)
+                    && !matches!(step, Step::CleanUp(_))
+                {
+                    becomes(after);
+                }
+            }
+        }
+    }
+    if is_waiting(job, later) {
+        let attempt = job.status.as_ref().map_or(0, |status| status.attempt) + 1;
+        let assignment =
+            json!({"pod": "p", "podUID": "pu", "slot": 0, "attempt": attempt, "time": NOW});
+        let assignment = serde_json::from_value(assignment).unwrap();
+        becomes(with_status(assigned(job, assignment, now())));
+        let trouble = Notice {
+            warning: true,
+            reason: "T".into(),
+            message: String::new(),
+        };
+        for why in [None, Some(&trouble)] {
+            if let Some(status) = queued(job, why, now()) {
+                becomes(with_status(status));
+            }
+        }
+    }
+    // What workers and users do
+    let status = job.status.clone().unwrap_or_default();
+    if let Some(assignment) = &status.assignment {
+        for result in [
+            "Succeeded",
+            "PermanentFailure",
+            "TransientFailure",
+            "Interrupted",
+            "Stopped",
+        ] {
+            let mut said = outcome(result, "R", assignment.attempt);
+            if result == "Succeeded" {
+                said = with(said, &delivered());
+            }
+            let mut after = serde_json::to_value(job).unwrap();
+            apply_all(&mut after, &said);
+            becomes(serde_json::from_value(after).unwrap());
+        }
+    }
+    for suspend in [false, true] {
+        let mut after = job.clone();
+        after.spec.suspend = suspend;
+        becomes(after);
+    }
+    let mut after = job.clone();
+    after.metadata.deletion_timestamp = Some(Time(now()));
+    becomes(after);
+    if goes {
+        found.push((Some((phase(job), NOWHERE.to_owned())), None));
+    }
+    found
+}
+
+/// All arrows between phases that happen to new jobs in a while.
+fn arrows_that_happen() -> BTreeSet<(String, String)> {
+    let new = |change: &Value| {
+        let mut job = json!({
+            "apiVersion": "telestream.io/v1alpha1", "kind": "TransferJob",
+            "metadata": {"name": "j", "namespace": "n", "uid": "u", "generation": 1, "creationTimestamp": NOW},
+            "spec": {"source": {"chatId": 7, "messageId": 1}},
+        });
+        apply_all(&mut job, change);
+        serde_json::from_value::<TransferJob>(job).unwrap()
+    };
+    let mut arrows = BTreeSet::from([(NOWHERE.to_owned(), "Queued".to_owned())]);
+    let mut known = BTreeSet::new();
+    let mut jobs = vec![
+        new(&json!({})),
+        new(&json!({"spec": {"retry": {"limit": 0}}})),
+        new(&json!({"spec": {"activeDeadlineSeconds": 60}})),
+    ];
+    for _ in 0..8 {
+        let mut next = Vec::new();
+        for job in jobs {
+            for (arrow, after) in happenings(&job) {
+                arrows.extend(arrow);
+                if let Some(after) = after
+                    && known.insert(serde_json::to_string(&after).unwrap())
+                {
+                    next.push(after);
+                }
+            }
+        }
+        jobs = next;
+    }
+    arrows
+}
+
+#[test]
+fn the_diagram_has_the_arrows_that_happen() {
+    let document = include_str!("../../../docs/lifecycle.md");
+    let arrow = |line: &str| {
+        let (arrow, _) = line.split_once(": ")?;
+        let (from, to) = arrow.split_once(" --> ")?;
+        Some((from.trim().to_owned(), to.trim().to_owned()))
+    };
+    let drawn: BTreeSet<_> = document.lines().filter_map(arrow).collect();
+    let happen = arrows_that_happen();
+    let missing: Vec<_> = happen.difference(&drawn).collect();
+    let invented: Vec<_> = drawn.difference(&happen).collect();
+    assert!(
+        missing.is_empty() && invented.is_empty(),
+        "not drawn: {missing:?}; drawn, but never happen: {invented:?}"
+    );
 }

@@ -1,0 +1,628 @@
+//! What the controller costs and how fast it is.
+//!
+//! `make bench-controller`. On a real node, with real pods: how long a small file takes from apply to
+//! link, and how many go through in a second. On a control plane alone, with the same programs as
+//! processes: what thousands of waiting and finished jobs cost. Prints one line a figure.
+
+#[path = "../tests/support/mod.rs"]
+mod support;
+#[allow(dead_code, reason = "the benchmark uses a part of it")]
+#[path = "../tests/controller/world.rs"]
+mod world;
+
+use std::{
+    collections::{BTreeMap, HashMap},
+    net::IpAddr,
+    time::{Duration, Instant},
+};
+
+use futures::{StreamExt as _, TryStreamExt as _, stream};
+use k8s_openapi::api::{apps::v1::Deployment, core::v1::Pod};
+use kube::{
+    Api, ResourceExt as _,
+    api::{DeleteParams, ListParams, Patch, PatchParams, PostParams, WatchEvent, WatchParams},
+};
+use serde_json::{Value, json};
+use support::Node;
+use telestream::api::{TransferJob, TransferJobStatus};
+use telestream_sim::Sim;
+use tokio::time::sleep;
+use world::{MIB, NAMESPACE, World, eventually};
+
+/// How much is done of everything.
+struct Extent {
+    warm: usize,
+    cold: usize,
+    batch: usize,
+    pod_each: usize,
+    waiting: &'static [usize],
+    finished: usize,
+}
+
+const FULL: Extent = Extent {
+    warm: 100,
+    cold: 5,
+    batch: 200,
+    pod_each: 30,
+    waiting: &[100, 1_000, 10_000],
+    finished: 100_000,
+};
+
+const QUICK: Extent = Extent {
+    warm: 20,
+    cold: 2,
+    batch: 60,
+    pod_each: 6,
+    waiting: &[100, 1_000],
+    finished: 5_000,
+};
+
+#[tokio::main]
+async fn main() {
+    let arguments: Vec<_> = std::env::args().skip(1).collect();
+    let asked = |word: &str| arguments.iter().any(|argument| argument == word);
+    let extent = if asked("--quick") { QUICK } else { FULL };
+    if !asked("--cost-only") {
+        speed(&extent).await;
+    }
+    if !asked("--speed-only") {
+        cost(&extent).await;
+    }
+}
+
+fn tell(what: &str, figure: impl std::fmt::Display, budget: &str) {
+    println!("{what:<68} {figure:>22}   {budget}");
+}
+
+/// The given share of values lies below what is returned.
+fn quantile(times: &mut [Duration], share: f64) -> Duration {
+    times.sort_unstable();
+    #[allow(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        clippy::cast_precision_loss,
+        reason = "an index"
+    )]
+    let at = ((times.len() - 1) as f64 * share).round() as usize;
+    times[at]
+}
+
+fn seconds(time: Duration) -> String {
+    format!("{:.3} s", time.as_secs_f64())
+}
+
+fn job(name: &str, message: i32, change: Value) -> TransferJob {
+    let mut spec = json!({"source": {"chatId": world::CHANNEL, "messageId": message}});
+    for (key, value) in change.as_object().expect("an object") {
+        spec[key] = value.clone();
+    }
+    serde_json::from_value(json!({
+        "apiVersion": "telestream.io/v1alpha1", "kind": "TransferJob", "metadata": {"name": name}, "spec": spec,
+    }))
+    .expect("a TransferJob")
+}
+
+/// From creating the job until its status is as wanted, as a watch tells.
+async fn time_until(
+    jobs: &Api<TransferJob>,
+    job: &TransferJob,
+    wanted: impl Fn(&TransferJobStatus) -> bool,
+) -> Duration {
+    let field = format!("metadata.name={}", job.name_any());
+    let parameters = WatchParams::default().fields(&field);
+    let begun = Instant::now();
+    let made = jobs
+        .create(&PostParams::default(), job)
+        .await
+        .expect("it is taken");
+    let version = made.resource_version().expect("it has a version");
+    let mut changes = jobs
+        .watch(&parameters, &version)
+        .await
+        .expect("a watch")
+        .boxed();
+    while let Some(change) = changes.try_next().await.expect("a watch goes on") {
+        if let WatchEvent::Modified(job) = change
+            && job.status.as_ref().is_some_and(&wanted)
+        {
+            return begun.elapsed();
+        }
+    }
+    panic!("the watch has ended");
+}
+
+fn has_link(status: &TransferJobStatus) -> bool {
+    status.link.is_some()
+}
+
+async fn create_all(jobs: &Api<TransferJob>, all: Vec<TransferJob>) {
+    stream::iter(all)
+        .map(async |job| {
+            jobs.create(&PostParams::default(), &job)
+                .await
+                .expect("it is taken")
+        })
+        .buffer_unordered(32)
+        .for_each(async |_| {})
+        .await;
+}
+
+/// Waits until all these have a link.
+async fn all_linked(jobs: &Api<TransferJob>, prefix: &str, count: usize) {
+    let deadline = Instant::now() + Duration::from_mins(15);
+    loop {
+        let found = jobs
+            .list(&ListParams::default())
+            .await
+            .expect("a list")
+            .items;
+        let linked = found
+            .iter()
+            .filter(|job| job.name_any().starts_with(prefix))
+            .filter(|job| job.status.as_ref().is_some_and(has_link))
+            .count();
+        if linked == count {
+            return;
+        }
+        assert!(Instant::now() < deadline, "{linked} of {count} have a link");
+        sleep(Duration::from_millis(200)).await;
+    }
+}
+
+// --- Speed, on a node ------------------------------------------------------------------------
+
+/// The product on a node of its own.
+struct Installed {
+    node: Node,
+    sim: Sim,
+    jobs: Api<TransferJob>,
+    pods: Api<Pod>,
+    _data: tempfile::TempDir,
+}
+
+async fn install() -> Installed {
+    let node = Node::start("bench");
+    let data = tempfile::tempdir().expect("a temporary folder");
+    let mut options = telestream_sim::Options::in_dir(data.path());
+    options.listen = IpAddr::V4(node.host_address);
+    options.advertise = node.host_address;
+    let sim = Sim::start(options).await.expect("the stand-ins start");
+    let mut values = world::values(&sim);
+    let (repository, tag) = node.image.split_once(':').expect("a tag");
+    values["image"] = json!({"repository": repository, "tag": tag});
+    values["limits"] = json!({"runningPerUser": 0});
+    let file = data.path().join("values.json");
+    std::fs::write(&file, values.to_string()).expect("it can be written");
+    let chart = support::root().join("charts/telestream");
+    node.run(
+        "helm",
+        &[
+            "install",
+            "telestream",
+            chart.to_str().expect("UTF-8"),
+            "--namespace",
+            NAMESPACE,
+            "--create-namespace",
+            "--values",
+            file.to_str().expect("UTF-8"),
+            "--wait",
+            "--timeout",
+            "2m",
+        ],
+    );
+    let client = node.client().await;
+    Installed {
+        node,
+        sim,
+        jobs: Api::namespaced(client.clone(), NAMESPACE),
+        pods: Api::namespaced(client, NAMESPACE),
+        _data: data,
+    }
+}
+
+impl Installed {
+    async fn workers(&self) -> usize {
+        let workers = ListParams::default().labels("app.kubernetes.io/component=worker");
+        self.pods.list(&workers).await.expect("a list").items.len()
+    }
+
+    fn set_idle_timeout(&self, time: &str) {
+        let chart = support::root().join("charts/telestream");
+        self.node.run(
+            "helm",
+            &[
+                "upgrade",
+                "telestream",
+                chart.to_str().expect("UTF-8"),
+                "--namespace",
+                NAMESPACE,
+                "--reuse-values",
+                "--set-string",
+                &format!("worker.idleTimeout={time}"),
+                "--wait",
+                "--timeout",
+                "2m",
+            ],
+        );
+    }
+
+    async fn batch(&self, prefix: &str, messages: &[i32], count: usize) -> Duration {
+        let all = (0..count).map(|number| {
+            let message = messages[number % messages.len()];
+            job(&format!("{prefix}-{number}"), message, json!({}))
+        });
+        let begun = Instant::now();
+        create_all(&self.jobs, all.collect()).await;
+        all_linked(&self.jobs, prefix, count).await;
+        begun.elapsed()
+    }
+}
+
+/// Until a pod that does nothing but sleep runs.
+async fn bare_pod(installed: &Installed, name: &str) -> Duration {
+    let pod = json!({"apiVersion": "v1", "kind": "Pod", "metadata": {"name": name}, "spec": {
+        "restartPolicy": "Never", "terminationGracePeriodSeconds": 0, "automountServiceAccountToken": false,
+        "securityContext": {"runAsNonRoot": true, "runAsUser": 65532, "seccompProfile": {"type": "RuntimeDefault"}},
+        // It waits for a Redis that is not there.
+        "containers": [{"name": "main", "image": installed.node.image, "args": ["controller"], "imagePullPolicy": "Never"}]}});
+    let pod: Pod = serde_json::from_value(pod).expect("a pod");
+    let begun = Instant::now();
+    installed
+        .pods
+        .create(&PostParams::default(), &pod)
+        .await
+        .expect("it is taken");
+    loop {
+        let found = installed.pods.get(name).await.expect("it is there");
+        let status = found.status.unwrap_or_default();
+        let started = status
+            .container_statuses
+            .iter()
+            .flatten()
+            .filter_map(|container| container.state.as_ref())
+            .any(|state| state.running.is_some() || state.terminated.is_some());
+        if started {
+            break;
+        }
+        sleep(Duration::from_millis(10)).await;
+    }
+    let took = begun.elapsed();
+    let now = DeleteParams::default().grace_period(0);
+    installed.pods.delete(name, &now).await.expect("it goes");
+    took
+}
+
+async fn speed(extent: &Extent) {
+    println!("On a node, with real pods:");
+    let installed = install().await;
+    let small = world::send(&installed.sim, MIB).await;
+    // One for the worker to be warm.
+    time_until(&installed.jobs, &job("warm-up", small, json!({})), has_link).await;
+    let mut times = Vec::new();
+    for number in 0..extent.warm {
+        let job = job(&format!("warm-{number}"), small, json!({}));
+        times.push(time_until(&installed.jobs, &job, has_link).await);
+    }
+    tell(
+        "1 MiB, warm worker, apply to link: p50",
+        seconds(quantile(&mut times, 0.5)),
+        "<= 0.5 s",
+    );
+    tell(
+        "1 MiB, warm worker, apply to link: p99",
+        seconds(quantile(&mut times, 0.99)),
+        "",
+    );
+
+    let took = installed.batch("batch", &[small], extent.batch).await;
+    #[allow(clippy::cast_precision_loss, reason = "a count")]
+    let rate =
+        |count: usize, took: Duration| format!("{:.1} files/s", count as f64 / took.as_secs_f64());
+    tell(
+        &format!("{} files of 1 MiB through 3 slots", extent.batch),
+        rate(extent.batch, took),
+        ">= 10 files/s",
+    );
+    let mut mixed = vec![small];
+    for size in [0, 100_000, 5 * MIB, 20 * MIB, 50 * MIB] {
+        mixed.push(world::send(&installed.sim, size).await);
+    }
+    let took = installed.batch("mixed", &mixed, extent.batch / 2).await;
+    tell(
+        &format!(
+            "{} files of 0 to 50 MiB, 13 MiB on average",
+            extent.batch / 2
+        ),
+        rate(extent.batch / 2, took),
+        "",
+    );
+
+    installed.set_idle_timeout("2s");
+    let (mut cold, mut bare) = (Vec::new(), Vec::new());
+    for number in 0..extent.cold {
+        eventually("no worker is left", async || installed.workers().await == 0).await;
+        bare.push(bare_pod(&installed, &format!("bare-{number}")).await);
+        let job = job(&format!("cold-{number}"), small, json!({}));
+        cold.push(time_until(&installed.jobs, &job, has_link).await);
+    }
+    let (cold, bare) = (quantile(&mut cold, 0.5), quantile(&mut bare, 0.5));
+    tell(
+        "a bare pod of the same image, create to running: p50",
+        seconds(bare),
+        "",
+    );
+    tell("1 MiB, no worker, apply to link: p50", seconds(cold), "");
+    tell(
+        "  against the bare pod",
+        format!("{:.2}x", cold.as_secs_f64() / bare.as_secs_f64()),
+        "<= 1.5x",
+    );
+
+    installed.set_idle_timeout("0s");
+    eventually("no worker is left", async || installed.workers().await == 0).await;
+    let took = installed.batch("each", &[small], extent.pod_each).await;
+    tell(
+        &format!(
+            "{} files of 1 MiB, a pod for each (idleTimeout 0s)",
+            extent.pod_each
+        ),
+        rate(extent.pod_each, took),
+        "",
+    );
+    installed.sim.stop().await;
+}
+
+// --- Cost, on a control plane ----------------------------------------------------------------
+
+async fn cost(extent: &Extent) {
+    println!("On a control plane, with pods as processes:");
+    let change = json!({"limits": {"runningPerUser": 0}, "worker": {"idleTimeout": "10m"}, "log": {"level": "warn"}});
+    let world = World::install("bench", change).await;
+    let message = world.send(1_000).await;
+    scale(&world, 0).await;
+    let begun = Instant::now();
+    let link = make_finished(&world, message, extent.finished).await;
+    eprintln!(
+        "made {} finished jobs in {:.0?}",
+        extent.finished,
+        begun.elapsed()
+    );
+    for &count in extent.waiting {
+        let begun = Instant::now();
+        let all = (0..count).map(|number| {
+            let user = i64::try_from(number % 50).expect("small") + 1;
+            job(
+                &format!("w{count}-{number}"),
+                message,
+                json!({"requester": {"userId": user, "chatId": user}}),
+            )
+        });
+        create_all(&world.jobs, all.collect()).await;
+        eprintln!("made {count} waiting jobs in {:.0?}", begun.elapsed());
+        with_waiting(&world, count, extent.finished, message).await;
+    }
+    // A finished job's link is revoked while the controller leads.
+    scale(&world, 1).await;
+    let begun = Instant::now();
+    world
+        .change(&link, json!({"link": {"revoked": true}}))
+        .await;
+    let is_revoked = async || {
+        let job = world.jobs.get(&link).await.expect("it is there");
+        job.status.expect("it has a status").link.is_none()
+    };
+    eventually("it is revoked", is_revoked).await;
+    tell(
+        "a revoke of a finished job acts within",
+        seconds(begun.elapsed()),
+        "<= 5 s",
+    );
+}
+
+async fn with_waiting(world: &World, count: usize, finished: usize, message: i32) {
+    let what = |figure: &str| format!("{count} unfinished + {finished} finished: {figure}");
+    let before = requests(world).await;
+    let begun = Instant::now();
+    scale(world, 1).await;
+    let pod = world.controllers().remove(0);
+    let ready = format!("http://{}/readyz", world.kubelet.http(&pod));
+    eventually("it leads and is ready", async || {
+        let is_ready = reqwest::get(&ready)
+            .await
+            .is_ok_and(|reply| reply.status().is_success());
+        is_ready && world.figure(&pod, "telestream_leader").await > 0.5
+    })
+    .await;
+    tell(&what("start to ready"), seconds(begun.elapsed()), "<= 30 s");
+    // Jobs that go first, while all the others wait
+    let mut times = Vec::new();
+    for number in 0..40 {
+        let job = job(
+            &format!("p{count}-{number}"),
+            message,
+            json!({"priority": "High"}),
+        );
+        let assigned = |status: &TransferJobStatus| status.start_time.is_some();
+        times.push(time_until(&world.jobs, &job, assigned).await);
+    }
+    tell(
+        &what("create to assignment p50"),
+        seconds(quantile(&mut times, 0.5)),
+        "",
+    );
+    tell(
+        &what("create to assignment p99"),
+        seconds(quantile(&mut times, 0.99)),
+        "",
+    );
+    let (mut at, mut done) = (
+        Instant::now(),
+        world.figure(&pod, "telestream_attempts_total").await,
+    );
+    let first = (at, done);
+    while done < f64::from(u32::try_from(count).expect("small") + 40) {
+        assert!(
+            at.elapsed() < Duration::from_mins(2),
+            "nothing is admitted any more"
+        );
+        sleep(Duration::from_millis(100)).await;
+        let now = world.figure(&pod, "telestream_attempts_total").await;
+        if now > done {
+            (at, done) = (Instant::now(), now);
+        }
+    }
+    let rate = (done - first.1) / (at - first.0).as_secs_f64();
+    tell(&what("admissions"), format!("{rate:.0} /s"), "");
+    let prefix = format!("w{count}-");
+    all_linked(&world.jobs, &prefix, count).await;
+    let memory = memory(world, &pod);
+    tell(
+        &what("memory at most (VmHWM)"),
+        format!("{memory:.1} MiB"),
+        "<= 64 MiB",
+    );
+    sleep(Duration::from_secs(2)).await;
+    let after = requests(world).await;
+    // The creation of each was asked for as well: by us, in the bot's place.
+    let transfers = count + 40;
+    let mut total = 1.0;
+    let mut parts = Vec::new();
+    for (request, number) in &after {
+        let more = number - before.get(request).copied().unwrap_or_default();
+        #[allow(clippy::cast_precision_loss, reason = "a count")]
+        let each = more / transfers as f64;
+        if each >= 0.05 {
+            parts.push(format!("{request} {each:.2}"));
+        }
+        total += each;
+    }
+    tell(
+        &what("requests for a transfer"),
+        format!("{total:.2}"),
+        "<= 8",
+    );
+    println!("    create 1.00, {}", parts.join(", "));
+    scale(world, 0).await;
+    // All go, so that the next number is what it says.
+    let unfinished = ListParams::default().labels("!telestream.io/finished");
+    let nobody = Patch::Merge(json!({"metadata": {"finalizers": null}}));
+    let left = world.jobs.list(&unfinished).await.expect("a list").items;
+    stream::iter(left)
+        .map(async |job: TransferJob| {
+            let name = job.name_any();
+            let parameters = PatchParams::default();
+            drop(world.jobs.patch_metadata(&name, &parameters, &nobody).await);
+            drop(world.jobs.delete(&name, &DeleteParams::default()).await);
+        })
+        .buffer_unordered(32)
+        .for_each(async |()| {})
+        .await;
+}
+
+async fn scale(world: &World, replicas: usize) {
+    let deployments: Api<Deployment> = Api::namespaced(world.client.clone(), NAMESPACE);
+    let patch = Patch::Merge(json!({"spec": {"replicas": replicas}}));
+    let parameters = PatchParams::default();
+    deployments
+        .patch("telestream-controller", &parameters, &patch)
+        .await
+        .expect("it is taken");
+    eventually("so many controllers run", async || {
+        world.controllers().len() == replicas
+    })
+    .await;
+}
+
+/// Makes finished jobs, as they are after a success; the name of one.
+async fn make_finished(world: &World, message: i32, count: usize) -> String {
+    let status = json!({"status": {
+        "observedGeneration": 1, "phase": "Succeeded", "attempt": 1, "reason": "Succeeded",
+        "conditions": [
+            {"type": "Admitted", "status": "True", "reason": "Assigned", "message": "A worker runs it", "lastTransitionTime": "2026-11-01T00:00:00Z"},
+            {"type": "Complete", "status": "True", "reason": "Succeeded", "message": "The object is stored", "lastTransitionTime": "2026-11-01T00:00:00Z"},
+            {"type": "LinkReady", "status": "True", "reason": "Created", "message": "The link can be used", "lastTransitionTime": "2026-11-01T00:00:00Z"}],
+        "object": {"name": "telegram/x/202611/job/name.mp4", "size": 1_048_576, "etag": "e", "crc32c": "AAAAAA==", "contentType": "video/mp4"},
+        "link": {"id": "par", "url": "https://objectstorage.example/p/secret/n/ns/b/files/o/name.mp4", "expiresAt": "2036-11-01T00:00:00Z", "ttl": "7d"},
+        "outcome": {"attempt": 1, "result": "Succeeded", "reason": "Succeeded", "message": ""},
+        "startTime": "2026-11-01T00:00:00Z", "completionTime": "2036-11-01T00:00:00Z",
+    }});
+    let patch = Patch::Merge(status);
+    stream::iter(0..count)
+        .map(async |number| {
+            let mut job = job(&format!("f{number}"), message, json!({}));
+            job.labels_mut()
+                .insert("telestream.io/finished".into(), "1".into());
+            job.finalizers_mut().push("telestream.io/clean-up".into());
+            world
+                .jobs
+                .create(&PostParams::default(), &job)
+                .await
+                .expect("it is taken");
+            let (name, parameters) = (job.name_any(), PatchParams::default());
+            world
+                .jobs
+                .patch_status(&name, &parameters, &patch)
+                .await
+                .expect("it is taken");
+        })
+        .buffer_unordered(32)
+        .for_each(async |()| {})
+        .await;
+    format!("f{}", count / 2)
+}
+
+/// The highest the controller's memory has been, in MiB.
+fn memory(world: &World, pod: &str) -> f64 {
+    let status = std::fs::read_to_string(format!("/proc/{}/status", world.kubelet.process(pod)));
+    let status = status.expect("it runs");
+    let line = status
+        .lines()
+        .find_map(|line| line.strip_prefix("VmHWM:"))
+        .expect("it is told");
+    let kib: f64 = line
+        .trim()
+        .trim_end_matches(" kB")
+        .parse()
+        .expect("a number");
+    kib / 1024.0
+}
+
+/// What the API server was asked about jobs, by everybody, but for watches, lists and creations.
+async fn requests(world: &World) -> BTreeMap<String, f64> {
+    let request = axum::http::Request::get("/metrics")
+        .body(Vec::new())
+        .expect("a request");
+    let text = world.client.request_text(request).await.expect("metrics");
+    let mut found = BTreeMap::new();
+    for line in text
+        .lines()
+        .filter(|line| line.starts_with("apiserver_request_total{"))
+    {
+        let (labels, number) = line.rsplit_once(' ').expect("a figure");
+        let labels: HashMap<_, _> = labels
+            .trim_start_matches("apiserver_request_total{")
+            .trim_end_matches('}')
+            .split("\",")
+            .filter_map(|label| label.split_once("=\""))
+            .map(|(name, value)| (name, value.trim_end_matches('"')))
+            .collect();
+        let label = |name: &str| labels.get(name).copied().unwrap_or_default();
+        let ours = ["transferjobs", "events", "configmaps"].contains(&label("resource"));
+        if !ours || ["WATCH", "LIST", "GET"].contains(&label("verb")) {
+            continue;
+        }
+        // Jobs are created by us, in the bot's place.
+        if label("resource") == "transferjobs" && label("verb") == "POST" {
+            continue;
+        }
+        let subresource = label("subresource");
+        let name = format!(
+            "{} {}{}{subresource}",
+            label("verb"),
+            label("resource"),
+            if subresource.is_empty() { "" } else { "/" }
+        );
+        *found.entry(name).or_default() += number.parse::<f64>().expect("a number");
+    }
+    found
+}
