@@ -258,12 +258,12 @@ impl Installed {
     }
 }
 
-/// Until a pod that does nothing but sleep runs.
+/// Until a pod runs that has nothing but what every pod has by default, its account's token.
 async fn bare_pod(installed: &Installed, name: &str) -> Duration {
     let pod = json!({"apiVersion": "v1", "kind": "Pod", "metadata": {"name": name}, "spec": {
-        "restartPolicy": "Never", "terminationGracePeriodSeconds": 0, "automountServiceAccountToken": false,
+        "restartPolicy": "Never", "terminationGracePeriodSeconds": 0,
         "securityContext": {"runAsNonRoot": true, "runAsUser": 65532, "seccompProfile": {"type": "RuntimeDefault"}},
-        // It waits for a Redis that is not there.
+        // It ends at once, for it is told nothing.
         "containers": [{"name": "main", "image": installed.node.image, "args": ["controller"], "imagePullPolicy": "Never"}]}});
     let pod: Pod = serde_json::from_value(pod).expect("a pod");
     let begun = Instant::now();
@@ -541,7 +541,7 @@ async fn make_finished(world: &World, message: i32, count: usize) -> String {
             {"type": "Admitted", "status": "True", "reason": "Assigned", "message": "A worker runs it", "lastTransitionTime": "2026-11-01T00:00:00Z"},
             {"type": "Complete", "status": "True", "reason": "Succeeded", "message": "The object is stored", "lastTransitionTime": "2026-11-01T00:00:00Z"},
             {"type": "LinkReady", "status": "True", "reason": "Created", "message": "The link can be used", "lastTransitionTime": "2026-11-01T00:00:00Z"}],
-        "object": {"name": "telegram/x/202611/job/name.mp4", "size": 1_048_576, "etag": "e", "crc32c": "AAAAAA==", "contentType": "video/mp4"},
+        "object": {"name": "telegram/x/202611/job/name.mp4", "bucket": "files", "size": 1_048_576, "etag": "e", "crc32c": "AAAAAA==", "contentType": "video/mp4"},
         "link": {"id": "par", "url": "https://objectstorage.example/p/secret/n/ns/b/files/o/name.mp4", "expiresAt": "2036-11-01T00:00:00Z", "ttl": "7d"},
         "outcome": {"attempt": 1, "result": "Succeeded", "reason": "Succeeded", "message": ""},
         "startTime": "2026-11-01T00:00:00Z", "completionTime": "2036-11-01T00:00:00Z",

@@ -171,7 +171,7 @@ mod tests {
                 4,
                 json!({"metadata": {"deletionTimestamp": "2026-11-01T00:00:00Z"}}),
             ),
-            job("unprotected", 5, json!({"metadata": {"finalizers": null}})),
+            job("new", 5, json!({"metadata": {"finalizers": null}})),
             job(
                 "backing-off",
                 6,
@@ -183,7 +183,7 @@ mod tests {
                 json!({"status": {"nextAttemptTime": "2026-11-02T00:00:00Z"}}),
             ),
         ];
-        assert_eq!(names(&creation_order(jobs, now())), ["due"]);
+        assert_eq!(names(&creation_order(jobs, now())), ["new", "due"]);
     }
 
     #[test]

@@ -7,7 +7,7 @@ use jiff::Timestamp;
 use k8s_openapi::api::core::v1::Pod;
 use kube::{
     Api, Client, Resource as _, ResourceExt as _,
-    api::{DeleteParams, Patch, PatchParams, PostParams, Preconditions},
+    api::{DeleteParams, ObjectMeta, Patch, PatchParams, PostParams, Preconditions},
     runtime::events::{Event, EventType, Recorder, Reporter},
 };
 use serde_json::{Value, json};
@@ -114,11 +114,11 @@ impl Writer {
         written
     }
 
-    /// Adds our finalizer.
+    /// Adds our finalizer. Returns the job's metadata then.
     ///
     /// # Errors
     /// As [`Self::status`].
-    pub async fn add_finalizer(&self, job: &TransferJob) -> Result<(), ApiError> {
+    pub async fn add_finalizer(&self, job: &TransferJob) -> Result<ObjectMeta, ApiError> {
         let finalizers: Vec<_> = job
             .finalizers()
             .iter()
@@ -141,6 +141,7 @@ impl Writer {
             .collect();
         self.metadata(job, json!({ "finalizers": finalizers }))
             .await
+            .map(drop)
     }
 
     /// Labels the job finished: it leaves the main watch, and is looked at again at `wake`.
@@ -160,7 +161,7 @@ impl Writer {
             },
             "annotations": { names::WAKE_ANNOTATION: wake.map(|time| time.to_string()) },
         });
-        self.metadata(job, change).await
+        self.metadata(job, change).await.map(drop)
     }
 
     /// Takes the finished label off a job, by name: it comes back into the main watch.
@@ -245,7 +246,7 @@ impl Writer {
         }
     }
 
-    async fn metadata(&self, job: &TransferJob, change: Value) -> Result<(), ApiError> {
+    async fn metadata(&self, job: &TransferJob, change: Value) -> Result<ObjectMeta, ApiError> {
         let patch = observed(job, json!({ "metadata": change }));
         call(self.jobs.patch_metadata(
             &job.name_any(),
@@ -253,7 +254,7 @@ impl Writer {
             &Patch::Merge(patch),
         ))
         .await
-        .map(drop)
+        .map(|written| written.metadata)
     }
 }
 

@@ -83,7 +83,7 @@ pub struct Signs {
 pub enum Step {
     /// Nothing, until something changes or that time has come.
     Rest(Option<Timestamp>),
-    /// Add our finalizer, before anything is made that must be cleaned up.
+    /// Add our finalizer: something may have been made that must be cleaned up.
     AddFinalizer,
     /// Write this status, in one write, and tell of it.
     Write(Box<Transition>),
@@ -165,7 +165,8 @@ pub fn decide(job: &TransferJob, sight: &Sight, policy: &Policy, now: Timestamp)
     if is_finished(&status) {
         return finished::decide(job, status, policy, now);
     }
-    if !has_finalizer(job) {
+    if status.attempt > 0 && !has_finalizer(job) {
+        // Somebody has taken it off.
         return Step::AddFinalizer;
     }
     match status.assignment.clone() {
@@ -178,7 +179,6 @@ pub fn decide(job: &TransferJob, sight: &Sight, policy: &Policy, now: Timestamp)
 pub fn is_waiting(job: &TransferJob, now: Timestamp) -> bool {
     let status = job.status.as_ref();
     job.metadata.deletion_timestamp.is_none()
-        && has_finalizer(job)
         && !job.spec.suspend
         && status.is_none_or(|status| {
             !is_finished(status)
@@ -249,7 +249,9 @@ pub fn is_finished(status: &TransferJobStatus) -> bool {
         })
 }
 
-fn has_finalizer(job: &TransferJob) -> bool {
+/// Whether a job that is deleted stays until it is cleaned up. One that was never given to a worker
+/// need not.
+pub fn has_finalizer(job: &TransferJob) -> bool {
     job.finalizers()
         .iter()
         .any(|finalizer| finalizer == names::FINALIZER)

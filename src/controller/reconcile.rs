@@ -127,7 +127,7 @@ async fn apply(
     let (writer, clean_up) = (&context.writer, &context.clean_up);
     match step {
         Step::Rest(wake) => return Ok(wake),
-        Step::AddFinalizer => writer.add_finalizer(job).await?,
+        Step::AddFinalizer => drop(writer.add_finalizer(job).await?),
         Step::Write(transition) => {
             let ended = assignment(job).filter(|_| transition.status.assignment.is_none());
             if let Some(assignment) = ended {

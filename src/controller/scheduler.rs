@@ -390,6 +390,9 @@ impl Scheduler {
         let Some(pod) = pods.get(&slot) else {
             return Ok(());
         };
+        let Some(job) = &self.protected(job).await? else {
+            return Ok(());
+        };
         let attempt = job.status.as_ref().map_or(0, |status| status.attempt) + 1;
         let assignment = Assignment {
             pod: pod.name_any(),
@@ -413,6 +416,23 @@ impl Scheduler {
             self.world.order.admitted(job).await;
         }
         Ok(())
+    }
+
+    /// The job with our finalizer, before anything is made that must be cleaned up. None: it has
+    /// changed meanwhile.
+    async fn protected(
+        &self,
+        job: &Arc<TransferJob>,
+    ) -> Result<Option<Arc<TransferJob>>, ApiError> {
+        if lifecycle::has_finalizer(job) {
+            return Ok(Some(Arc::clone(job)));
+        }
+        let added = ignore_conflict(self.world.writer.add_finalizer(job).await)?;
+        Ok(added.map(|metadata| {
+            let mut job = TransferJob::clone(job);
+            job.metadata = metadata;
+            Arc::new(job)
+        }))
     }
 
     async fn spawn(&mut self, slot: i32, now: Timestamp) -> Result<(), ApiError> {

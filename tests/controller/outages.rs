@@ -19,7 +19,8 @@ const OUTAGE: Duration = Duration::from_secs(90);
 #[tokio::test(flavor = "multi_thread")]
 async fn a_transfer_outlives_the_api_server_and_tells_afterwards() {
     let world = World::install("outage", json!({})).await;
-    // Given a transfer under way, and one that waits for its time
+    the_api_server_starts_anew(&world).await;
+    // Given a transfer under way
     world.set_rate(Some(2 * MIB));
     world.transfer("through", 40 * MIB).await;
     let pod = world.under_way("through").await;
@@ -49,6 +50,21 @@ async fn a_transfer_outlives_the_api_server_and_tells_afterwards() {
         world.links_of("through") == 0
     })
     .await;
+}
+
+/// A server that has just begun does not remember what it has told: watches expire (410).
+async fn the_api_server_starts_anew(world: &World) {
+    world.transfer("early", MIB).await;
+    world.succeeded("early").await;
+    let leader = world.leader().await.unwrap();
+    world.plane.stop("apiserver");
+    world.plane.start_again("apiserver");
+    world.transfer("next", MIB).await;
+    world.succeeded("next").await;
+    let log = world.kubelet.log(&leader);
+    // Should the server take longer than the lease lasts, the controller begins anew as well.
+    let is_anew = log.matches("caches are filled").count() > 1;
+    assert!(log.contains("Expired") || is_anew, "{log}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

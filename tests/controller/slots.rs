@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use k8s_openapi::api::core::v1::Secret;
+use k8s_openapi::{ByteString, api::core::v1::Secret};
 use kube::{
     Api, ResourceExt as _,
     api::{DeleteParams, Patch, PatchParams, PostParams},
@@ -81,6 +81,27 @@ async fn a_zombie_that_finishes_late_publishes_nothing() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_worker_that_stands_still_is_replaced() {
+    let world = World::install("still", json!({})).await;
+    world.set_rate(Some(4 * MIB));
+    world.transfer("stands", 40 * MIB).await;
+    let pod = world.under_way("stands").await;
+    // Its node goes on saying that it runs.
+    world.kubelet.signal(&pod, "STOP");
+    let status = world
+        .until("stands", "told to stop", |status| {
+            let assignment = status.assignment.as_ref();
+            assignment.is_some_and(|assignment| assignment.stop.is_some())
+        })
+        .await;
+    assert_eq!(status.attempt, 1);
+    world.set_rate(None);
+    let status = world.succeeded("stands").await;
+    assert_eq!((status.attempt, status.failures), (2, 1));
+    world.assert_exactly(&["stands".to_owned()].into()).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn what_is_wrong_with_a_slot_is_told_to_those_who_wait() {
     let world = World::install("sessions", json!({"worker": {"slots": 1}})).await;
     let told = |reason: &'static str| {
@@ -116,7 +137,12 @@ async fn what_is_wrong_with_a_slot_is_told_to_those_who_wait() {
     eventually("its pod is gone", async || world.workers().await.is_empty()).await;
     world.transfer("lacks", MIB).await;
     world.until("lacks", "told", told("SessionMissing")).await;
-    // A configuration that workers cannot use costs nobody an attempt that counts
+    // A pod that never starts
+    let oci = secrets.get("telestream-oci").await.unwrap();
+    secrets
+        .delete("telestream-oci", &DeleteParams::default())
+        .await
+        .unwrap();
     let secret = Secret {
         metadata: kube::api::ObjectMeta {
             name: Some(session.to_owned()),
@@ -124,13 +150,26 @@ async fn what_is_wrong_with_a_slot_is_told_to_those_who_wait() {
         },
         ..Secret::default()
     };
-    secrets
-        .create(&PostParams::default(), &secret)
-        .await
-        .unwrap();
-    let oci = secrets.get("telestream-oci").await.unwrap();
-    write_key(&secrets, "telestream-oci", "config", "nonsense").await;
+    let parameters = PostParams::default();
+    secrets.create(&parameters, &secret).await.unwrap();
     world.replace_session(0).await;
+    world
+        .until("lacks", "told", told("CreateContainerConfigError"))
+        .await;
+    let secret = Secret {
+        metadata: kube::api::ObjectMeta {
+            name: oci.metadata.name.clone(),
+            ..Default::default()
+        },
+        data: oci.data.clone(),
+        ..Secret::default()
+    };
+    // A configuration that workers cannot use costs nobody an attempt that counts
+    let mut secret = secret;
+    let nonsense = ByteString(b"nonsense".to_vec());
+    let data = secret.data.as_mut().unwrap();
+    data.insert("config".to_owned(), nonsense);
+    secrets.create(&parameters, &secret).await.unwrap();
     world
         .until("lacks", "told", told("WorkerMisconfigured"))
         .await;

@@ -38,7 +38,7 @@ pub const CHANNEL: i64 = -1_001_234_567_890;
 const HOME: DcId = DcId(2);
 
 /// How long anything may take that is waited for.
-const PATIENCE: Duration = Duration::from_mins(2);
+const PATIENCE: Duration = Duration::from_mins(4);
 
 /// The product and all that it meets.
 pub struct World {

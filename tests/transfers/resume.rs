@@ -1,9 +1,10 @@
 //! Attempts that end early, and those that follow.
 
 use telestream::{Class, worker::History};
+use telestream_sim::telegram::ids::ChatId;
 use tokio_util::sync::CancellationToken;
 
-use crate::world::{HOME, MIB, Notes, PART, World, until};
+use crate::world::{CHANNEL, HOME, MIB, Notes, PART, World, until};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_stopped_transfer_keeps_its_parts_and_the_next_attempt_goes_on() {
@@ -74,6 +75,23 @@ async fn an_attempt_after_the_end_finds_the_object_and_makes_its_link_anew() {
             .unwrap();
         assert_eq!(first.object, second.object);
         assert_ne!(first.link.url, second.link.url);
+        assert_eq!(world.assert_arrived(&sent, &second).await, 0);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_stored_whole_is_delivered_though_its_message_is_deleted() {
+    let world = World::start().await;
+    for size in [3 * MIB, 40 * MIB] {
+        let sent = world.send(size, HOME).await;
+        let notes = Notes::default();
+        let stop = CancellationToken::new();
+        let first = world.attempt(&sent, History::None, &notes, &stop).await;
+        let telegram = world.sim.telegram();
+        telegram.delete(ChatId(CHANNEL), sent.message_id).unwrap();
+        let second = world.attempt(&sent, notes.history(), &notes, &stop).await;
+        let second = second.unwrap();
+        assert_eq!(first.unwrap().object, second.object);
         assert_eq!(world.assert_arrived(&sent, &second).await, 0);
     }
 }

@@ -525,10 +525,12 @@ fn deletion_waits_for_the_worker_and_cleans_up_after_it() {
 }
 
 #[test]
-fn a_new_job_is_protected_before_anything_else() {
+fn what_was_begun_is_protected() {
     let job = waiting_job(&json!({"metadata": {"finalizers": null}, "status": null}));
-    assert_eq!(decide(&job, PodSight::Gone, now()), Step::AddFinalizer);
-    assert!(!is_waiting(&job, now()));
+    assert_eq!(decide(&job, PodSight::Gone, now()), Step::Rest(None));
+    assert!(is_waiting(&job, now()));
+    let job = running_job(&json!({"metadata": {"finalizers": null}}));
+    assert_eq!(decide(&job, PodSight::Alive, now()), Step::AddFinalizer);
 }
 
 #[test]
@@ -921,9 +923,12 @@ proptest! {
 /// Where jobs come from and go to.
 const NOWHERE: &str = "[*]";
 
+/// From one phase to another.
+type Arrow = (String, String);
+
 /// All that may happen to a job in one go: the arrow that it is in the diagram, if it is one, and
 /// the job after it, if there still is one.
-fn happenings(job: &TransferJob) -> Vec<(Option<(String, String)>, Option<TransferJob>)> {
+fn happenings(job: &TransferJob) -> Vec<(Option<Arrow>, Option<TransferJob>)> {
     let phase = |job: &TransferJob| {
         let phase = job.status.as_ref().map(|status| status.phase);
         format!("{:?}", phase.unwrap_or_default())
@@ -1016,7 +1021,7 @@ fn happenings(job: &TransferJob) -> Vec<(Option<(String, String)>, Option<Transf
 }
 
 /// All arrows between phases that happen to new jobs in a while.
-fn arrows_that_happen() -> BTreeSet<(String, String)> {
+fn arrows_that_happen() -> BTreeSet<Arrow> {
     let new = |change: &Value| {
         let mut job = json!({
             "apiVersion": "telestream.io/v1alpha1", "kind": "TransferJob",
