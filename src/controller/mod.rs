@@ -26,7 +26,7 @@ pub mod signs;
 pub mod slots;
 mod worker_pods;
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use futures::{Stream, StreamExt as _, future};
 use jiff::Timestamp;
@@ -44,7 +44,10 @@ use kube::{
         watcher,
     },
 };
-use tokio::sync::{Notify, mpsc};
+use tokio::{
+    sync::{Notify, mpsc},
+    time::sleep,
+};
 use tokio_stream::wrappers::ReceiverStream;
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
@@ -74,6 +77,9 @@ use worker_pods::WorkerPods;
 
 /// Jobs that are reconciled at the same time.
 const CONCURRENCY: u16 = 16;
+
+/// How long what was begun may take to end when the controller is told to stop.
+const STOP_PATIENCE: Duration = Duration::from_secs(10);
 
 /// Pod changes that wait to be looked at; a full channel slows the watch down.
 const POD_CHANGES: usize = 256;
@@ -288,14 +294,24 @@ async fn lead(
     };
     let scheduling = schedule(world, pool, wake, stop.clone());
     let finished = FinishedJobs::new(Api::namespaced(client, &namespace), writer.clone());
-    tokio::join!(
-        reconciling,
-        following,
-        looking_back,
-        watching_sessions,
-        scheduling,
-        finished.run(&stop),
-    );
+    let working = async {
+        tokio::join!(
+            reconciling,
+            following,
+            looking_back,
+            watching_sessions,
+            scheduling,
+            finished.run(&stop),
+        );
+    };
+    let too_late = async {
+        stop.cancelled().await;
+        sleep(STOP_PATIENCE).await;
+    };
+    tokio::select! {
+        () = working => {}
+        () = too_late => warn!("not all that was begun has ended; what is left undone is done by the next"),
+    }
     Ok(())
 }
 

@@ -42,7 +42,7 @@ use tokio::{
 const NODE: &str = "node1";
 
 /// How long a pod's grace period is at most.
-const LONGEST_GRACE: Duration = Duration::from_secs(5);
+const LONGEST_GRACE: Duration = Duration::from_secs(15);
 
 /// How soon a container that has ended is started again.
 const RESTART_DELAY: Duration = Duration::from_millis(300);
