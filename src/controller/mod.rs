@@ -304,15 +304,20 @@ async fn lead(
             finished.run(&stop),
         );
     };
+    end_in_time(Box::pin(working), &stop).await;
+    Ok(())
+}
+
+/// Works until the end. After `stop`, what was begun has a while to end.
+async fn end_in_time(working: impl Future<Output = ()>, stop: &CancellationToken) {
     let too_late = async {
         stop.cancelled().await;
         sleep(STOP_PATIENCE).await;
     };
     tokio::select! {
         () = working => {}
-        () = too_late => warn!("not all that was begun has ended; what is left undone is done by the next"),
+        () = too_late => warn!("not all that was begun has ended; the next leader does what is left"),
     }
-    Ok(())
 }
 
 /// Gives jobs to slots, once all that this is decided by is known: from half-filled caches, pods
