@@ -16,11 +16,12 @@ use std::{
     time::{Duration, Instant},
 };
 
-use futures::{StreamExt as _, TryStreamExt as _, stream};
+use futures::{StreamExt as _, TryStreamExt as _, future, stream};
 use k8s_openapi::api::{apps::v1::Deployment, core::v1::Pod};
 use kube::{
     Api, ResourceExt as _,
     api::{DeleteParams, ListParams, Patch, PatchParams, PostParams, WatchEvent, WatchParams},
+    runtime::{WatchStreamExt as _, watcher},
 };
 use serde_json::{Value, json};
 use support::Node;
@@ -381,12 +382,14 @@ async fn cost(extent: &Extent) {
     let message = world.send(1_000).await;
     scale(&world, 0).await;
     let begun = Instant::now();
-    let link = make_finished(&world, message, extent.finished).await;
+    let links = make_finished(&world, message, extent.finished).await;
     eprintln!(
         "made {} finished jobs in {:.0?}",
         extent.finished,
         begun.elapsed()
     );
+    // The bot's part: it tells users of what has ended, and says so.
+    let bot = tokio::spawn(tell_users(world.jobs.clone()));
     for &count in extent.waiting {
         let begun = Instant::now();
         let all = (0..count).map(|number| {
@@ -401,22 +404,57 @@ async fn cost(extent: &Extent) {
         eprintln!("made {count} waiting jobs in {:.0?}", begun.elapsed());
         with_waiting(&world, count, extent.finished, message).await;
     }
-    // A finished job's link is revoked while the controller leads.
+    bot.abort();
+    // Links of finished jobs are revoked as soon as a controller leads, and later.
     scale(&world, 1).await;
+    let first = revoke(&world, &links[0]).await;
+    tell(
+        "a revoke of a finished job, right after the start, acts within",
+        seconds(first),
+        "",
+    );
+    let later = revoke(&world, &links[1]).await;
+    tell(
+        "a revoke of a finished job acts within",
+        seconds(later),
+        "<= 5 s",
+    );
+}
+
+/// How long it takes from revoking a finished job's link until it is gone.
+async fn revoke(world: &World, name: &str) -> Duration {
     let begun = Instant::now();
-    world
-        .change(&link, json!({"link": {"revoked": true}}))
-        .await;
+    world.change(name, json!({"link": {"revoked": true}})).await;
     let is_revoked = async || {
-        let job = world.jobs.get(&link).await.expect("it is there");
+        let job = world.jobs.get(name).await.expect("it is there");
         job.status.expect("it has a status").link.is_none()
     };
     eventually("it is revoked", is_revoked).await;
-    tell(
-        "a revoke of a finished job acts within",
-        seconds(begun.elapsed()),
-        "<= 5 s",
-    );
+    begun.elapsed()
+}
+
+/// Says of each job that has ended that its user knows.
+async fn tell_users(jobs: Api<TransferJob>) {
+    let open = watcher::Config::default().labels("!telestream.io/finished");
+    let ended = watcher(jobs.clone(), open)
+        .default_backoff()
+        .applied_objects()
+        .filter_map(async |job| job.ok())
+        .filter(|job| {
+            let status = job.status.as_ref();
+            let is_ended = status.is_some_and(|status| {
+                status.completion_time.is_some() && status.notified.is_none()
+            });
+            future::ready(is_ended)
+        });
+    ended
+        .for_each_concurrent(8, async |job| {
+            let told =
+                Patch::Merge(json!({"status": {"notified": {"time": "2026-11-01T00:00:00Z"}}}));
+            let (name, parameters) = (job.name_any(), PatchParams::default());
+            drop(jobs.patch_status(&name, &parameters, &told).await);
+        })
+        .await;
 }
 
 async fn with_waiting(world: &World, count: usize, finished: usize, message: i32) {
@@ -533,8 +571,8 @@ async fn scale(world: &World, replicas: usize) {
     .await;
 }
 
-/// Makes finished jobs, as they are after a success; the name of one.
-async fn make_finished(world: &World, message: i32, count: usize) -> String {
+/// Makes finished jobs, as they are after a success; the names of two.
+async fn make_finished(world: &World, message: i32, count: usize) -> [String; 2] {
     let status = json!({"status": {
         "observedGeneration": 1, "phase": "Succeeded", "attempt": 1, "reason": "Succeeded",
         "conditions": [
@@ -568,7 +606,7 @@ async fn make_finished(world: &World, message: i32, count: usize) -> String {
         .buffer_unordered(32)
         .for_each(async |()| {})
         .await;
-    format!("f{}", count / 2)
+    [count / 3, count / 2].map(|number| format!("f{number}"))
 }
 
 /// The highest the controller's memory has been, in MiB.

@@ -81,6 +81,9 @@ const CONCURRENCY: u16 = 16;
 /// How long what was begun may take to end when the controller is told to stop.
 const STOP_PATIENCE: Duration = Duration::from_secs(10);
 
+/// The annotation in which `kubectl apply` keeps what it has applied.
+const LAST_APPLIED: &str = "kubectl.kubernetes.io/last-applied-configuration";
+
 /// Pod changes that wait to be looked at; a full channel slows the watch down.
 const POD_CHANGES: usize = 256;
 
@@ -369,6 +372,10 @@ fn readable(
     let read = |guard: DeserializeGuard<TransferJob>| match guard.0 {
         Ok(mut job) => {
             job.metadata.managed_fields = None;
+            // kubectl keeps a second copy of the spec there.
+            if let Some(annotations) = &mut job.metadata.annotations {
+                annotations.remove(LAST_APPLIED);
+            }
             Some(job)
         }
         Err(error) => {

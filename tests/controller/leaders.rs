@@ -12,8 +12,13 @@ const TAKEOVER: Duration = Duration::from_secs(20);
 
 #[tokio::test(flavor = "multi_thread")]
 async fn another_takes_over_and_nothing_is_done_twice() {
-    let world = World::install("leaders", json!({"controller": {"replicas": 2}})).await;
+    let change = json!({"controller": {"replicas": 2}, "worker": {"standby": 1}});
+    let world = World::install("leaders", change).await;
     let leader = leader_after(&world, None).await;
+    eventually("a worker is kept warm", async || {
+        world.workers().await.len() == 1
+    })
+    .await;
     the_other_does_nothing(&world, &leader).await;
     let leader = a_frozen_leader_is_replaced_and_goes(&world, leader).await;
     let leader = a_killed_leader_is_back_at_once(&world, leader).await;

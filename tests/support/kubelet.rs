@@ -619,10 +619,10 @@ fn terminated(ended: ExitStatus) -> Value {
 }
 
 fn send(signal: &str, process: u32) {
-    // It may have ended meanwhile.
+    // It may have ended meanwhile. The shell has the command built in.
     drop(
-        std::process::Command::new("kill")
-            .args([format!("-{signal}"), process.to_string()])
+        std::process::Command::new("sh")
+            .args(["-c", &format!("kill -{signal} {process}")])
             .stderr(Stdio::null())
             .status(),
     );
