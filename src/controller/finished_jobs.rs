@@ -25,8 +25,8 @@ const SWEEP_INTERVAL: Duration = Duration::from_secs(30);
 /// Hours that a sweep goes back, should the API server have been away.
 const HOURS_BACK: i64 = 24;
 
-/// Jobs in a page of a sweep.
-const PAGE: u32 = 500;
+/// Jobs that are asked for at a time.
+const PAGE_SIZE: u32 = 250;
 
 /// The finished jobs of a namespace.
 pub struct FinishedJobs {
@@ -42,7 +42,9 @@ impl FinishedJobs {
 
     /// Runs until `stop`.
     pub async fn run(&self, stop: &CancellationToken) {
-        let finished = watcher::Config::default().labels(names::FINISHED_LABEL);
+        let finished = watcher::Config::default()
+            .labels(names::FINISHED_LABEL)
+            .page_size(PAGE_SIZE);
         let mut events = watcher(self.jobs.clone(), finished)
             .default_backoff()
             .touched_objects()
@@ -73,7 +75,7 @@ impl FinishedJobs {
             .map(|hour| hour.to_string())
             .collect();
         let selector = format!("{} in ({})", names::WAKE_HOUR_LABEL, hours.join(","));
-        let mut parameters = ListParams::default().labels(&selector).limit(PAGE);
+        let mut parameters = ListParams::default().labels(&selector).limit(PAGE_SIZE);
         loop {
             let page = call(self.jobs.list(&parameters)).await?;
             for job in &page.items {

@@ -84,6 +84,9 @@ const STOP_PATIENCE: Duration = Duration::from_secs(10);
 /// The annotation in which `kubectl apply` keeps what it has applied.
 const LAST_APPLIED: &str = "kubectl.kubernetes.io/last-applied-configuration";
 
+/// Jobs that are asked for at a time: as much memory is taken for a moment, and kept from then on.
+const PAGE_SIZE: u32 = 100;
+
 /// Pod changes that wait to be looked at; a full channel slows the watch down.
 const POD_CHANGES: usize = 256;
 
@@ -354,7 +357,9 @@ fn watch_jobs(
     jobs: Api<DeserializeGuard<TransferJob>>,
     context: Arc<Context>,
 ) -> impl Stream<Item = Result<watcher::Event<TransferJob>, watcher::Error>> + Send {
-    let unfinished = watcher::Config::default().labels(&format!("!{}", names::FINISHED_LABEL));
+    let unfinished = watcher::Config::default()
+        .labels(&format!("!{}", names::FINISHED_LABEL))
+        .page_size(PAGE_SIZE);
     watcher(jobs, unfinished)
         .default_backoff()
         .filter_map(move |event| {
