@@ -62,7 +62,10 @@ const QUICK: Extent = Extent {
 async fn main() {
     let arguments: Vec<_> = std::env::args().skip(1).collect();
     let asked = |word: &str| arguments.iter().any(|argument| argument == word);
-    let extent = if asked("--quick") { QUICK } else { FULL };
+    let mut extent = if asked("--quick") { QUICK } else { FULL };
+    if asked("--many-waiting") {
+        extent.waiting = &[10_000];
+    }
     if !asked("--cost-only") {
         speed(&extent).await;
     }
