@@ -173,7 +173,9 @@ async fn how_telegram_puts_its_answers_makes_no_difference() {
         let allowed = match &effect {
             Effect::Twice | Effect::Redeliver { .. } => sent.size,
             Effect::LoseSession => u64::MAX,
-            Effect::Contain { with } | Effect::Precede { by: with } if with.contains(&NewSession) => {
+            Effect::Contain { with } | Effect::Precede { by: with }
+                if with.contains(&NewSession) =>
+            {
                 u64::MAX
             }
             _ => 4 * CHUNK,
