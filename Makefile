@@ -1,7 +1,7 @@
 # The one entry point. `make` lists what there is.
 
 .DEFAULT_GOAL := help
-.PHONY: help demo demo-down test bench bench-controller lint audit unit image crds clients clean
+.PHONY: help demo chat demo-down test bench bench-controller lint audit unit image crds clients clean
 
 # The demo's file: FILE=path of your own, or SIZE bytes of random content.
 FILE ?=
@@ -14,8 +14,11 @@ CLUSTER ?= local
 help: ## Show this
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
 
-demo: ## Move a file from a Telegram stand-in to an Object Storage stand-in through a real Kubernetes
+demo: ## Send a file to the bot and get its link: stand-ins for Telegram and Object Storage, a real Kubernetes
 	@FILE='$(FILE)' SIZE='$(SIZE)' CLUSTER='$(CLUSTER)' dev/demo up
+
+chat: ## Talk to the bot of the running demo
+	@dev/demo chat
 
 demo-down: ## Remove everything the demo started
 	@CLUSTER='$(CLUSTER)' dev/demo down

@@ -9,7 +9,14 @@ use aws_lc_rs::hmac;
 use jiff::SignedDuration;
 
 use crate::{
-    api::HumanDuration,
+    api::{HumanDuration, ReclaimPolicy},
+    bot::{
+        BotSettings,
+        access::{ByteCount, Door, Guests, Limits, UserIds},
+        bot_api::BotToken,
+        handler::{HandlerSettings, LinkPolicy},
+        intake::Intake,
+    },
     controller::{CleanUp, PodFactory, Policy, PoolSettings, pool::PoolSize},
     oci::{self, BucketName, Credentials, Endpoint, LinkBase, Namespace, ObjectStorage, Region},
     ops::{
@@ -30,6 +37,9 @@ const DEFAULT_PREFIX: &str = "telestream";
 
 /// Transfers at the same time.
 const DEFAULT_SLOTS: u16 = 3;
+
+/// Transfers of one user at the same time.
+const DEFAULT_RUNNING_PER_USER: u32 = 2;
 
 /// How the process logs.
 pub struct Logging {
@@ -243,7 +253,7 @@ impl Controller {
     /// A variable is missing or malformed.
     pub fn read(env: &Environment) -> Result<Self, ConfigError> {
         let slots: u16 = env.or("WORKER_SLOTS", DEFAULT_SLOTS)?;
-        let running_per_user: u32 = env.or("LIMIT_RUNNING_PER_USER", 2)?;
+        let running_per_user: u32 = env.or("LIMIT_RUNNING_PER_USER", DEFAULT_RUNNING_PER_USER)?;
         Ok(Self {
             namespace: env.required("POD_NAMESPACE")?,
             instance: env.text("POD_NAME"),
@@ -267,7 +277,7 @@ impl Controller {
                 ttl_after_finished: duration(env, "JOB_TTL", 7 * 86_400)?,
                 clean_up_patience: duration(env, "CLEAN_UP_PATIENCE", 3_600)?,
             },
-            http_address: env.or("HTTP_ADDRESS", SocketAddr::from(([0, 0, 0, 0], 8080)))?,
+            http_address: http_address(env)?,
         })
     }
 
@@ -331,6 +341,114 @@ pub fn queue(env: &Environment) -> Result<Option<Queue>, ConfigError> {
     Queue::new(&settings)
         .map(Some)
         .map_err(|error| ConfigError::malformed("REDIS_CA_FILE", error))
+}
+
+/// The bot's settings.
+///
+/// # Errors
+/// A variable is missing or malformed.
+pub fn bot(env: &Environment) -> Result<BotSettings, ConfigError> {
+    let token: BotToken = env.required("BOT_TOKEN")?;
+    let bytes = |name, default: u64| env.or(name, ByteCount(default)).map(|count| count.0);
+    let running: u32 = env.or("LIMIT_RUNNING_PER_USER", DEFAULT_RUNNING_PER_USER)?;
+    let limits = Limits {
+        running: (running > 0).then_some(running),
+        queued: env.or("LIMIT_QUEUED_PER_USER", 20)?,
+        queued_of_all: env.or("LIMIT_QUEUED", 5_000)?,
+        bytes_per_day: bytes("LIMIT_BYTES_PER_DAY", 20 << 30)?,
+        file_size: bytes("LIMIT_FILE_SIZE", 4_000 << 20)?,
+        messages_per_minute: env.or("LIMIT_MESSAGES_PER_MINUTE", 30)?,
+    };
+    let guests = Guests {
+        door: env.or("ACCESS", Door::default())?,
+        users: env.or("ALLOWED_USERS", UserIds::default())?.0,
+        admins: env.or("ADMIN_USERS", UserIds::default())?.0,
+    };
+    Ok(BotSettings {
+        namespace: env.required("POD_NAMESPACE")?,
+        api_url: bot_api_url(env)?,
+        intake: bot_intake(env)?,
+        members: env.required("USERS_CONFIGMAP")?,
+        handler: HandlerSettings {
+            bot_id: token.bot_id(),
+            channel: channel(env)?,
+            guests,
+            limits,
+            links: link_policy(env)?,
+            reclaim: reclaim_policy(env)?,
+        },
+        token,
+        queue: queue(env)?,
+    })
+}
+
+/// Where `/livez`, `/readyz` and `/metrics` are served: `HTTP_ADDRESS`.
+///
+/// # Errors
+/// The variable is malformed.
+pub fn http_address(env: &Environment) -> Result<SocketAddr, ConfigError> {
+    env.or("HTTP_ADDRESS", SocketAddr::from(([0, 0, 0, 0], 8080)))
+}
+
+/// `BOT_API_URL`: an address, without the token.
+fn bot_api_url(env: &Environment) -> Result<Option<String>, ConfigError> {
+    let url = env.text("BOT_API_URL");
+    match url.as_deref().map(reqwest::Url::parse) {
+        Some(Err(error)) => Err(ConfigError::malformed("BOT_API_URL", error)),
+        Some(Ok(parsed)) if !matches!(parsed.scheme(), "http" | "https") => {
+            Err(ConfigError::new("BOT_API_URL", "is neither http nor https"))
+        }
+        _ => Ok(url),
+    }
+}
+
+/// `TG_GROUP_ID`: a channel.
+fn channel(env: &Environment) -> Result<Option<i64>, ConfigError> {
+    const LAST: i64 = -1_000_000_000_000;
+    let channel: Option<i64> = env.optional("TG_GROUP_ID")?;
+    if channel.is_some_and(|id| id >= LAST) {
+        return Err(ConfigError::new(
+            "TG_GROUP_ID",
+            "is no channel or supergroup: their ids begin with -100",
+        ));
+    }
+    Ok(channel)
+}
+
+fn link_policy(env: &Environment) -> Result<LinkPolicy, ConfigError> {
+    let policy = LinkPolicy {
+        ttl: env.or("LINK_TTL", HumanDuration::from_days(7))?,
+        longest: env.or("LINK_TTL_MAX", HumanDuration::from_days(30))?,
+    };
+    if policy.ttl > policy.longest {
+        return Err(ConfigError::new("LINK_TTL", "is longer than LINK_TTL_MAX"));
+    }
+    Ok(policy)
+}
+
+fn reclaim_policy(env: &Environment) -> Result<ReclaimPolicy, ConfigError> {
+    match env.text("RECLAIM_POLICY").as_deref() {
+        None | Some("Retain") => Ok(ReclaimPolicy::Retain),
+        Some("Delete") => Ok(ReclaimPolicy::Delete),
+        Some(_) => Err(ConfigError::new(
+            "RECLAIM_POLICY",
+            "is neither Retain nor Delete",
+        )),
+    }
+}
+
+fn bot_intake(env: &Environment) -> Result<Intake, ConfigError> {
+    let Some(url) = env.text("WEBHOOK_URL") else {
+        return Ok(Intake::Polling);
+    };
+    if let Err(error) = reqwest::Url::parse(&url) {
+        return Err(ConfigError::malformed("WEBHOOK_URL", error));
+    }
+    Ok(Intake::Webhook {
+        url,
+        secret: env.required("WEBHOOK_SECRET")?,
+        address: env.or("WEBHOOK_ADDRESS", SocketAddr::from(([0, 0, 0, 0], 8443)))?,
+    })
 }
 
 async fn read_file(variable: &'static str, path: &PathBuf) -> Result<String, ConfigError> {

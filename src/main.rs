@@ -9,7 +9,7 @@ use telestream::{
         HumanDuration, crd_yaml,
         names::{self, Placement},
     },
-    config,
+    bot, config,
     controller::{self, ControllerSettings},
     ops::{
         env::{ConfigError, Environment},
@@ -32,6 +32,8 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Command {
+    /// Take files from a Telegram chat and bring back their links (in a cluster)
+    Bot,
     /// Reconcile TransferJobs and run worker pods for them (in a cluster)
     Controller,
     /// Transfer what is assigned to this pod (in a cluster; started by the controller)
@@ -94,6 +96,7 @@ async fn run(command: Command) -> anyhow::Result<()> {
     let logs = config::Logging::read(&env)?;
     logging::start(logs.format, &logs.filter);
     match command {
+        Command::Bot => run_bot(&env).await,
         Command::Controller => run_controller(&env).await,
         Command::Worker => run_worker(&env).await,
         Command::Transfer(args) => run_transfer(&env, args).await,
@@ -102,6 +105,23 @@ async fn run(command: Command) -> anyhow::Result<()> {
             Ok(())
         }
     }
+}
+
+async fn run_bot(env: &Environment) -> anyhow::Result<()> {
+    let settings = config::bot(env)?;
+    let client = kube::Client::try_default()
+        .await
+        .context("no way to the API server")?;
+    let stop = signals::shutdown_token()?;
+    let (health, metrics) = (Health::default(), Metrics::default());
+    let serving = tokio::spawn(http::serve(
+        config::http_address(env)?,
+        health.clone(),
+        metrics.clone(),
+        stop.clone(),
+    ));
+    bot::run(settings, client, metrics, health, stop).await?;
+    serving.await?.context("serving HTTP failed")
 }
 
 async fn run_controller(env: &Environment) -> anyhow::Result<()> {

@@ -22,6 +22,7 @@ use tokio::time::sleep;
 
 const NAMESPACE: &str = "telestream";
 const ACCOUNT: &str = "telestream-worker";
+const BOT: &str = "telestream-bot";
 const JOB: &str = "job";
 
 /// How long anything may take that is waited for.
@@ -68,21 +69,23 @@ impl World {
             plane,
         };
         let policies: Api<ValidatingAdmissionPolicy> = Api::all(client);
-        let name = format!("telestream-fence.{NAMESPACE}");
-        let checked = world
-            .eventually("the policy is checked", async || {
-                let status = policies.get(&name).await.unwrap().status;
-                status.filter(|status| status.observed_generation.is_some())
-            })
-            .await;
-        let warnings = checked
-            .type_checking
-            .and_then(|check| check.expression_warnings);
-        assert_eq!(
-            warnings.unwrap_or_default(),
-            [],
-            "every expression fits the types"
-        );
+        for name in ["telestream-fence", "telestream-bot-fence"] {
+            let name = format!("{name}.{NAMESPACE}");
+            let checked = world
+                .eventually("the policy is checked", async || {
+                    let status = policies.get(&name).await.unwrap().status;
+                    status.filter(|status| status.observed_generation.is_some())
+                })
+                .await;
+            let warnings = checked
+                .type_checking
+                .and_then(|check| check.expression_warnings);
+            assert_eq!(
+                warnings.unwrap_or_default(),
+                [],
+                "every expression fits the types"
+            );
+        }
         // Besides what the chart grants: what is tested is the fence alone.
         world.plane.run(
             "kubectl",
@@ -147,18 +150,18 @@ impl World {
         let uid = pod.uid().unwrap();
         let bound = json!({"apiVersion": "v1", "kind": "Pod", "name": name, "uid": uid});
         Worker {
-            jobs: self.jobs_of(Some(bound)).await,
+            jobs: self.jobs_of(ACCOUNT, Some(bound)).await,
             uid,
         }
     }
 
-    async fn jobs_of(&self, bound_to: Option<Value>) -> Api<TransferJob> {
+    async fn jobs_of(&self, account: &str, bound_to: Option<Value>) -> Api<TransferJob> {
         let request = json!({"spec": {"audiences": [], "expirationSeconds": 3600, "boundObjectRef": bound_to}});
         let request: TokenRequest = serde_json::from_value(request).unwrap();
         let parameters = PostParams::default();
         let granted = self
             .accounts
-            .create_token_request(ACCOUNT, &parameters, &request)
+            .create_token_request(account, &parameters, &request)
             .await
             .unwrap();
         let mut kubeconfig = Kubeconfig::read_from(&self.plane.kubeconfig).unwrap();
@@ -237,6 +240,7 @@ async fn a_worker_writes_what_is_its_own_and_nothing_else() {
     nobody_else_may(&world, &worker).await;
     who_has_lost_the_assignment_publishes_nothing(&world, &worker).await;
     others_are_not_concerned(&world, &worker).await;
+    the_bot_writes_what_is_its_own_and_nothing_else(&world).await;
 }
 
 /// A policy takes a moment.
@@ -350,7 +354,7 @@ async fn what_is_not_its_own_is_refused(world: &World, worker: &Worker) {
 async fn nobody_else_may(world: &World, worker: &Worker) {
     world.job(&worker.uid, json!({})).await;
     let other = world.worker("other").await;
-    let nobody = world.jobs_of(None).await;
+    let nobody = world.jobs_of(ACCOUNT, None).await;
     for jobs in [&other.jobs, &nobody] {
         let refused = refusal(write(jobs, success()).await);
         assert!(
@@ -418,4 +422,47 @@ async fn others_are_not_concerned(world: &World, worker: &Worker) {
     world
         .write(json!({"assignment": null, "phase": "Succeeded", "link": null}))
         .await;
+}
+
+async fn the_bot_writes_what_is_its_own_and_nothing_else(world: &World) {
+    let bot = world.jobs_of(BOT, None).await;
+    world.job("x", success()).await;
+    let parameters = PatchParams::default();
+    let change = async |patch: Value| bot.patch(JOB, &parameters, &Patch::Merge(patch)).await;
+    let notified = json!({"notified": {"time": "2026-11-01T00:00:00Z", "delivery": "Sending"}});
+    for allowed in [
+        json!({"spec": {"link": {"ttl": "9d"}}}),
+        json!({"spec": {"link": {"revoked": true}}}),
+    ] {
+        change(allowed).await.unwrap();
+    }
+    write(&bot, notified).await.unwrap();
+    for refused in [
+        json!({"phase": "Failed"}),
+        json!({"assignment": null}),
+        json!({"link": null}),
+        json!({"notified": {"time": "2026-11-01T00:00:00Z"}, "attempt": 9}),
+    ] {
+        let said = refusal(write(&bot, refused).await);
+        assert!(said.contains("the bot changes nothing"), "{said}");
+    }
+    for (refused, why) in [
+        (json!({"spec": {"suspend": true}}), "the bot changes nothing"),
+        (json!({"spec": {"priority": "High"}}), "the bot changes nothing"),
+        (json!({"spec": {"reclaimPolicy": "Delete"}}), "the bot changes nothing"),
+        (json!({"spec": {"requester": {"userId": 8, "chatId": 8}}}), "stays its requester's"),
+        (json!({"metadata": {"labels": {"telestream.io/finished": "1"}}}), "no labels"),
+        (json!({"metadata": {"finalizers": []}}), "no labels"),
+    ] {
+        if why == "no labels" {
+            let finalizers = json!({"metadata": {"finalizers": ["telestream.io/clean-up"]}});
+            let patch = Patch::Merge(finalizers);
+            world.jobs.patch(JOB, &parameters, &patch).await.unwrap();
+        }
+        let said = refusal(change(refused).await);
+        assert!(said.contains(why), "{said}");
+    }
+    let free = json!({"metadata": {"finalizers": null}});
+    world.jobs.patch(JOB, &parameters, &Patch::Merge(free)).await.unwrap();
+    bot.delete(JOB, &DeleteParams::default()).await.unwrap();
 }

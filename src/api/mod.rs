@@ -23,7 +23,7 @@ pub use spec::{
     TransferJob, TransferJobSpec,
 };
 pub use status::{
-    Assignment, Link, Notified, Outcome, OutcomeResult, Phase, Progress, StopReason, StoredObject,
+    Assignment, Delivery, Link, Notified, Outcome, OutcomeResult, Phase, Progress, StopReason, StoredObject,
     TransferJobStatus, Upload,
 };
 

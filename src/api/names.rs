@@ -21,6 +21,10 @@ pub const WAKE_HOUR_LABEL: &str = "telestream.io/wake-hour";
 /// Annotation of a finished `TransferJob`: the time in that hour.
 pub const WAKE_ANNOTATION: &str = "telestream.io/wake-at";
 
+/// Label of a `TransferJob` that the bot made: the hash of its user and file, by which the same file
+/// is known again.
+pub const FILE_LABEL: &str = "telestream.io/file";
+
 /// Label of a worker pod: its slot.
 pub const SLOT_LABEL: &str = "telestream.io/slot";
 

@@ -243,10 +243,35 @@ pub struct Requester {
     /// The chat that hears of the result.
     pub chat_id: i64,
 
+    /// The user's own message in that chat, which answers reply to.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1))]
+    pub message_id: Option<i32>,
+
+    /// The forum topic that the user's message stands in.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1))]
+    pub thread_id: Option<i32>,
+
+    /// The album that the user's message belongs to: its files are told of together.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 64))]
+    pub album: Option<String>,
+
+    /// The language that the user is spoken to in, an IETF tag such as `de`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 35))]
+    pub language: Option<String>,
+
     /// The message that shows progress.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1))]
     pub status_message_id: Option<i32>,
+
+    /// How many files that message tells of, if more than this one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 2, max = 100))]
+    pub status_files: Option<i32>,
 }
 
 /// Which of the waiting TransferJobs go first.

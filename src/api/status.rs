@@ -319,7 +319,23 @@ pub struct Notified {
     /// When.
     pub time: Time,
 
+    /// How far that has come.
+    #[serde(default)]
+    pub delivery: Delivery,
+
     /// The message that says it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub message_id: Option<i32>,
+}
+
+/// How far telling the user has come.
+#[derive(JsonSchema, Serialize, Deserialize, Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Delivery {
+    /// The message that rings was sent, or was about to be: it is not sent a second time.
+    Sending,
+    /// The user has it.
+    #[default]
+    Delivered,
+    /// The user cannot be reached: the bot is blocked, or the chat is gone.
+    Undeliverable,
 }

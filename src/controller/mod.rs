@@ -28,7 +28,7 @@ mod worker_pods;
 
 use std::{sync::Arc, time::Duration};
 
-use futures::{Stream, StreamExt as _, future};
+use futures::{Stream, StreamExt as _, TryStreamExt as _, future};
 use jiff::Timestamp;
 use k8s_openapi::{
     api::{apps::v1::Deployment, core::v1::Pod},
@@ -60,9 +60,10 @@ pub use pods::{PodFactory, TemplateError};
 pub use scheduler::PoolSettings;
 
 use crate::{
-    api::{TransferJob, names},
+    api::TransferJob,
     ops::{http::Health, metrics::Metrics},
     queue::Queue,
+    unfinished_jobs,
 };
 use apply::Writer;
 use finished_jobs::FinishedJobs;
@@ -80,12 +81,6 @@ const CONCURRENCY: u16 = 16;
 
 /// How long what was begun may take to end when the controller is told to stop.
 const STOP_PATIENCE: Duration = Duration::from_secs(10);
-
-/// The annotation in which `kubectl apply` keeps what it has applied.
-const LAST_APPLIED: &str = "kubectl.kubernetes.io/last-applied-configuration";
-
-/// Jobs that are asked for at a time: as much memory is taken for a moment, and kept from then on.
-const PAGE_SIZE: u32 = 100;
 
 /// Pod changes that wait to be looked at; a full channel slows the watch down.
 const POD_CHANGES: usize = 256;
@@ -274,12 +269,13 @@ async fn lead(
         Arc::clone(&wake),
         &stop,
     );
-    let reconciling = Controller::for_stream(job_events, jobs.clone())
+    let reconciler = Controller::for_stream(job_events, jobs.clone())
         .with_config(Config::default().concurrency(CONCURRENCY))
         .reconcile_on(ReceiverStream::new(pod_changes))
         .graceful_shutdown_on(stop.clone().cancelled_owned())
         .run(reconcile::reconcile, reconcile::on_error, context)
         .for_each(|_| future::ready(()));
+    let reconciling = after_pods(pods.clone(), reconciler, stop.clone());
     let secrets = (0..pool.slots).map(|slot| (slot, factory.session_secret(slot)));
     let (sessions, watching_sessions) = Sessions::watch(
         &Api::namespaced(client.clone(), &namespace),
@@ -312,6 +308,22 @@ async fn lead(
     };
     end_in_time(Box::pin(working), &stop).await;
     Ok(())
+}
+
+/// Reconciles once the worker pods are known: to a cache that is not filled yet, each of them is
+/// gone, and with it the attempt that it is at.
+async fn after_pods(
+    pods: WorkerPods,
+    reconciler: impl Future<Output = ()>,
+    stop: CancellationToken,
+) {
+    let are_known = tokio::select! {
+        () = stop.cancelled() => false,
+        known = pods.wait_until_ready() => known.is_ok(),
+    };
+    if are_known {
+        reconciler.await;
+    }
 }
 
 /// Works until the end. After `stop`, what was begun has a while to end.
@@ -351,54 +363,14 @@ async fn schedule(
     }
 }
 
-/// The jobs that have not finished. What is of no use here is dropped before it is kept, and a job
-/// that cannot be read stops nobody else.
+/// The jobs that have not finished.
 fn watch_jobs(
     jobs: Api<DeserializeGuard<TransferJob>>,
     context: Arc<Context>,
 ) -> impl Stream<Item = Result<watcher::Event<TransferJob>, watcher::Error>> + Send {
-    let unfinished = watcher::Config::default()
-        .labels(&format!("!{}", names::FINISHED_LABEL))
-        .page_size(PAGE_SIZE);
-    watcher(jobs, unfinished)
-        .default_backoff()
-        .filter_map(move |event| {
-            if let Err(error) = &event {
-                warn!(%error, "watching jobs failed; trying again");
-                context.watch.begin_anew(Timestamp::now());
-            }
-            future::ready(event.map(readable).transpose())
-        })
-}
-
-fn readable(
-    event: watcher::Event<DeserializeGuard<TransferJob>>,
-) -> Option<watcher::Event<TransferJob>> {
-    let read = |guard: DeserializeGuard<TransferJob>| match guard.0 {
-        Ok(mut job) => {
-            job.metadata.managed_fields = None;
-            // kubectl keeps a second copy of the spec there.
-            if let Some(annotations) = &mut job.metadata.annotations {
-                annotations.remove(LAST_APPLIED);
-            }
-            Some(job)
-        }
-        Err(error) => {
-            let job = error.metadata.name.as_deref().unwrap_or_default();
-            warn!(
-                job,
-                error = error.error,
-                "a TransferJob cannot be read and is left alone"
-            );
-            None
-        }
-    };
-    Some(match event {
-        watcher::Event::Apply(job) => watcher::Event::Apply(read(job)?),
-        watcher::Event::InitApply(job) => watcher::Event::InitApply(read(job)?),
-        watcher::Event::Delete(job) => watcher::Event::Delete(read(job)?),
-        watcher::Event::Init => watcher::Event::Init,
-        watcher::Event::InitDone => watcher::Event::InitDone,
+    unfinished_jobs::watch(jobs).inspect_err(move |error| {
+        warn!(%error, "watching jobs failed; trying again");
+        context.watch.begin_anew(Timestamp::now());
     })
 }
 

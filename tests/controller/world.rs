@@ -57,6 +57,11 @@ impl World {
     /// Installs it with values that differ from the usual ones by `change`. `name` tells the tests
     /// of this process apart.
     pub async fn install(name: &str, change: Value) -> Self {
+        Self::install_with(name, |_| change).await
+    }
+
+    /// The same, with a change that depends on the stand-ins.
+    pub async fn install_with(name: &str, change: impl FnOnce(&Sim) -> Value) -> Self {
         let plane = ControlPlane::start(name);
         let client = plane.client().await;
         let redis = RedisServer::start(&[]);
@@ -76,7 +81,7 @@ impl World {
         .await;
         let mut values = values(&sim);
         values["redis"] = json!({"host": "127.0.0.1", "port": redis.port});
-        merge(&mut values, change);
+        merge(&mut values, change(&sim));
         let file = data.path().join("values.json");
         std::fs::write(&file, values.to_string()).unwrap();
         plane.run(
@@ -105,6 +110,15 @@ impl World {
             plane,
             _data: data,
         }
+    }
+
+    /// Lets a Deployment have so many pods, and waits until it does.
+    pub async fn scale(&self, deployment: &str, replicas: usize) {
+        let replicas_option = format!("--replicas={replicas}");
+        let arguments = ["scale", "deployment", deployment, "--namespace", NAMESPACE, &replicas_option];
+        self.plane.run("kubectl", &arguments);
+        let of_it = |pods: Vec<String>| pods.iter().filter(|pod| pod.starts_with(deployment)).count();
+        eventually("it has been scaled", async || of_it(self.kubelet.pods()) == replicas).await;
     }
 
     /// A file stands in the channel; the number of its message.

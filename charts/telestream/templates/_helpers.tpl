@@ -71,3 +71,12 @@ capabilities: {drop: [ALL]}
 {{- define "telestream.configChecksum" -}}
 {{- list .Values.telegram.apiId .Values.oci .Values.objects .Values.redis .Values.log | toJson | sha256sum -}}
 {{- end -}}
+
+{{/* Not empty if there is a bot. */}}
+{{- define "telestream.botSecret" -}}
+{{- with .Values.bot -}}
+{{- if .existingSecret -}}{{- .existingSecret -}}
+{{- else if .token -}}{{- printf "%s-bot" (include "telestream.fullname" $) -}}
+{{- end -}}
+{{- end -}}
+{{- end -}}

@@ -5,7 +5,7 @@ use super::{
     ConditionStatus, ConditionType, Keep, Notice, Policy, RENEWING, SignedDuration, Step, Time,
     Timestamp, TransferJob, TransferJobStatus, Transition, condition, find_condition, later, names,
 };
-use crate::api::Link;
+use crate::api::{Delivery, Link};
 use kube::ResourceExt as _;
 
 /// Names the next step of a finished job.
@@ -34,7 +34,7 @@ pub(super) fn decide(
         .min();
     if is_labelled(job) {
         Step::Rest(None)
-    } else if job.spec.requester.is_some() && status.notified.is_none() {
+    } else if job.spec.requester.is_some() && !is_told(&status) {
         // Its user has to be told yet.
         Step::Rest(wake)
     } else {
@@ -107,6 +107,14 @@ fn delete_at(job: &TransferJob, status: &TransferJobStatus, policy: &Policy) -> 
 fn ready_link(status: &TransferJobStatus) -> Option<&Link> {
     let ready = find_condition(&status.conditions, ConditionType::LinkReady)?;
     status.link.as_ref().filter(|_| ready.status == "True")
+}
+
+/// Whether the user knows what became of it, as far as they can be told.
+fn is_told(status: &TransferJobStatus) -> bool {
+    status
+        .notified
+        .as_ref()
+        .is_some_and(|notified| notified.delivery != Delivery::Sending)
 }
 
 /// Whether all that its spec asks for now was done before.
