@@ -11,16 +11,18 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use serde::Serialize;
 
+use crate::bot_api::BotApi;
 use crate::oci::ObjectStorage;
 use crate::telegram::Telegram;
 use crate::telegram::journal::JournalError;
 use crate::telegram::store::StoreError;
 
 /// All paths of the admin interface. Each stand-in's router is merged here.
-pub(crate) fn router(telegram: Telegram, oci: &ObjectStorage) -> Router {
+pub(crate) fn router(telegram: Telegram, bot: BotApi, oci: &ObjectStorage) -> Router {
     Router::new()
         .route("/healthz", get(async || "ok"))
         .merge(crate::telegram::admin::router(telegram))
+        .merge(crate::bot_api::admin::router(bot))
         .nest("/oci", oci.admin_router())
         .fallback(async || ApiError::not_found("there is nothing at this path"))
         .method_not_allowed_fallback(async || ApiError {

@@ -5,9 +5,12 @@ use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use axum::Router;
+use axum::serve::ListenerExt as _;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
+
+use crate::connection::{Connection, Paced, Rate};
 
 /// How long requests in flight may take once the server is told to stop.
 const GRACE: Duration = Duration::from_secs(5);
@@ -26,8 +29,17 @@ impl HttpServer {
     /// # Errors
     /// If the port cannot be had.
     pub async fn start(listen: IpAddr, port: u16, router: Router) -> io::Result<Self> {
-        let listener = TcpListener::bind((listen, port)).await?;
+        Self::serve(TcpListener::bind((listen, port)).await?, router)
+    }
+
+    /// Serves `router` on a port that is open already. Handlers may ask for the [`Connection`].
+    ///
+    /// # Errors
+    /// If the port cannot be told.
+    pub(crate) fn serve(listener: TcpListener, router: Router) -> io::Result<Self> {
         let address = listener.local_addr()?;
+        let listener = Paced::new(listener.tap_io(no_delay), Rate::default());
+        let router = router.into_make_service_with_connect_info::<Connection>();
         let stop = CancellationToken::new();
         let stopped = stop.clone().cancelled_owned();
         let task = tokio::spawn(async move {
@@ -50,6 +62,11 @@ impl HttpServer {
 
     /// Ends it; requests in flight get a few seconds.
     pub async fn stop(mut self) {
+        self.end().await;
+    }
+
+    /// As [`HttpServer::stop`], for who cannot give it away.
+    pub(crate) async fn end(&mut self) {
         self.stop.cancel();
         if tokio::time::timeout(GRACE, &mut self.task).await.is_err() {
             self.task.abort();

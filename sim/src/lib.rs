@@ -5,15 +5,18 @@
 //! together, in a test's own process or under the binary `telestream-sim`:
 //!
 //! - [`telegram`]: MTProto data centres over one message store.
+//! - [`bot_api`]: the Bot API over the same store.
 //! - [`oci`]: the native API of Object Storage.
 //! - [`content`]: the bytes of files, made up or from disk.
 //! - `admin`: the HTTP interface by which tests and people provision them.
-//! - [`http`]: a server that is owned.
+//! - [`http`]: a server that is owned; `connection`: its connections, which can be cut.
 //! - `tls`: what makes Object Storage's connections as private as the real one's.
 //!
 //! Nothing here knows the product, and the product never links to it.
 
 mod admin;
+pub mod bot_api;
+mod connection;
 pub mod content;
 pub mod http;
 pub mod oci;
@@ -26,6 +29,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use axum::serve::ListenerExt as _;
+use bot_api::{BotApi, BotServer};
 use http::HttpServer;
 use oci::ObjectStorage;
 use telegram::{DataCentres, Telegram};
@@ -49,6 +53,10 @@ pub struct Options {
     pub admin_port: u16,
     /// The data centres.
     pub telegram: telegram::Options,
+    /// The Bot API's port; 0 lets the kernel pick one.
+    pub bot_api_port: u16,
+    /// The Bot API.
+    pub bot_api: bot_api::Options,
     /// The port of Object Storage; 0 lets the kernel pick one.
     pub oci_port: u16,
     /// Speaks TLS with a key of its own, whose certificate is written here for clients to trust.
@@ -68,6 +76,8 @@ impl Options {
             advertise: Ipv4Addr::LOCALHOST,
             admin_port: 0,
             telegram: telegram::Options::in_folder(data_dir.join("telegram")),
+            bot_api_port: 0,
+            bot_api: bot_api::Options::new(data_dir.join("telegram/bot-api.jsonl")),
             oci_port: 0,
             oci_certificate: None,
             oci_folder: data_dir.join("oci"),
@@ -82,6 +92,9 @@ pub enum StartError {
     /// The data centres cannot.
     #[error("the Telegram stand-in cannot start")]
     Telegram(#[from] telegram::StartError),
+    /// The Bot API cannot.
+    #[error("the Bot API stand-in cannot start")]
+    BotApi(#[from] bot_api::StartError),
     /// Object Storage cannot.
     #[error("the Object Storage stand-in cannot start")]
     Oci(#[from] oci::OpenError),
@@ -113,6 +126,8 @@ pub struct Sim {
     admin: HttpServer,
     data_centres: DataCentres,
     telegram: Telegram,
+    bot_server: BotServer,
+    bot: BotApi,
     oci: ObjectStorage,
     oci_server: OciServer,
 }
@@ -136,12 +151,16 @@ impl Sim {
             advertise,
             admin_port: port,
             telegram,
+            bot_api_port,
+            bot_api,
             oci_port,
             oci_certificate,
             oci_folder,
             oci,
         } = options;
         let (data_centres, telegram) = DataCentres::start(listen, advertise, &telegram).await?;
+        let (bot_server, bot) =
+            BotServer::start(listen, advertise, bot_api_port, telegram.clone(), bot_api).await?;
         let oci = ObjectStorage::open(oci_folder, oci)?;
         let oci_tls = oci_certificate
             .map(|path| tls::acceptor(advertise.into(), &path))
@@ -154,7 +173,7 @@ impl Sim {
                 source,
             })?;
         oci.set_public_url(oci_server.url(advertise.into()));
-        let router = admin::router(telegram.clone(), &oci);
+        let router = admin::router(telegram.clone(), bot.clone(), &oci);
         let admin = HttpServer::start(listen, port, router)
             .await
             .map_err(|source| StartError::Admin { port, source })?;
@@ -162,6 +181,8 @@ impl Sim {
             admin,
             data_centres,
             telegram,
+            bot_server,
+            bot,
             oci,
             oci_server,
         })
@@ -175,6 +196,11 @@ impl Sim {
     /// The data centres.
     pub const fn telegram(&self) -> &Telegram {
         &self.telegram
+    }
+
+    /// The Bot API, and the users' side of it.
+    pub fn bot(&self) -> BotApi {
+        self.bot.clone()
     }
 
     /// Object Storage.
@@ -194,6 +220,8 @@ impl Sim {
 
     /// Ends everything and waits until it has ended.
     pub async fn stop(self) {
+        // First, so that nobody who waits for an event keeps the admin interface waiting.
+        self.bot_server.stop().await;
         self.admin.stop().await;
         self.data_centres.stop().await;
         self.oci_server.stop().await;

@@ -42,6 +42,9 @@ struct Serve {
     /// The admin interface's port; 0 lets the kernel pick one.
     #[arg(long, default_value_t = 0)]
     admin_port: u16,
+    /// The Bot API's port; 0 lets the kernel pick one.
+    #[arg(long, default_value_t = 0)]
+    bot_api_port: u16,
     /// Object Storage's port; 0 lets the kernel pick one.
     #[arg(long, default_value_t = 0)]
     oci_port: u16,
@@ -100,6 +103,7 @@ impl Serve {
         options.listen = self.listen;
         options.advertise = self.advertise;
         options.admin_port = self.admin_port;
+        options.bot_api_port = self.bot_api_port;
         options.oci_port = self.oci_port;
         options.oci_certificate = self
             .oci_tls
@@ -155,6 +159,7 @@ fn announce(sim: &Sim) -> anyhow::Result<()> {
     let line = serde_json::json!({
         "admin": format!("http://{}", sim.admin_address()),
         "oci": sim.oci_url(),
+        "botApi": sim.bot().url(),
         "telegram": {
             "homeDc": sim.telegram().home(),
             "dcs": sim.telegram().addresses(),

@@ -16,7 +16,6 @@ mod auth;
 mod blob;
 mod checksum;
 mod conditions;
-mod connection;
 mod error;
 mod faults;
 mod inspect;
@@ -51,8 +50,8 @@ use axum::serve::Listener;
 use jiff::{SignedDuration, Timestamp};
 use tokio_util::task::TaskTracker;
 
+use crate::connection::{Connection, Paced, Rate};
 use blob::Blobs;
-use connection::{Connection, Paced, Rate};
 use error::ApiError;
 use faults::Faults;
 use keys::{Keyring, OwnKey};

@@ -11,7 +11,6 @@ use serde_json::json;
 
 use super::ObjectStorage;
 use super::auth::{self, BodyRule, Head};
-use super::connection::Connection;
 use super::error::ApiError;
 use super::faults::Mishap;
 use super::mangle;
@@ -20,6 +19,7 @@ use super::objects::Reading;
 use super::pars;
 use super::request::{self, Request, headers, json_time};
 use super::route::{Call, Operation};
+use crate::connection::Connection;
 
 /// What a client says of its body.
 const CONTENT_MD5: &str = "content-md5";

@@ -206,7 +206,7 @@ impl From<Message> for Published {
                 sha256: hex(&media.sha256),
                 dc: media.dc,
             }),
-            MessageBody::Text | MessageBody::Service => None,
+            _ => None,
         };
         Self {
             chat_id: message.chat_id,
@@ -231,9 +231,7 @@ async fn upload(
     body: Body,
 ) -> Result<(StatusCode, Json<Published>), ApiError> {
     let request = MessageRequest::from(request);
-    let mut number = [0; 8];
-    aws_lc_rs::rand::fill(&mut number).expect("the system has random numbers");
-    let name = format!("{:016x}", u64::from_le_bytes(number));
+    let name = new_file_name();
     let path = telegram.world.store.folder().join(&name);
     let draft = request.draft(telegram.home(), Some(Origin::File(name)))?;
     let stored = store_body(&path, body).await;
@@ -248,8 +246,15 @@ async fn upload(
     Ok((StatusCode::CREATED, Json(published?.into())))
 }
 
+/// A name in the store's folder that no file has.
+pub(crate) fn new_file_name() -> String {
+    let mut number = [0; 8];
+    aws_lc_rs::rand::fill(&mut number).expect("the system has random numbers");
+    format!("{:016x}", u64::from_le_bytes(number))
+}
+
 /// Streams a request's body to disk.
-async fn store_body(path: &std::path::Path, body: Body) -> Result<(), ApiError> {
+pub(crate) async fn store_body(path: &std::path::Path, body: Body) -> Result<(), ApiError> {
     let stream = body.into_data_stream().map_err(std::io::Error::other);
     let mut reader = StreamReader::new(stream);
     let mut file = tokio::fs::File::create_new(path).await?;

@@ -6,6 +6,7 @@ use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use super::ids::{ChatId, DcId, Identity};
@@ -65,20 +66,22 @@ pub(super) enum Fact {
     },
     /// A message was sent.
     Published(Message),
+    /// A message was changed into this.
+    Edited(Message),
     /// A message was deleted.
     Deleted { chat_id: ChatId, message_id: i32 },
 }
 
 /// The file of facts.
 #[derive(Debug)]
-pub(super) struct Journal {
+pub(crate) struct Journal {
     path: PathBuf,
     file: Mutex<File>,
 }
 
 impl Journal {
     /// Opens or creates the journal at `path` and hands over what it says, oldest first.
-    pub(super) fn open(path: &Path) -> Result<(Self, Vec<Fact>), JournalError> {
+    pub(crate) fn open<F: DeserializeOwned>(path: &Path) -> Result<(Self, Vec<F>), JournalError> {
         let io = |source| JournalError::Io {
             path: path.to_owned(),
             source,
@@ -118,7 +121,7 @@ impl Journal {
     }
 
     /// Appends a fact. A line is short and goes to the page cache, so this does not block.
-    pub(super) fn append(&self, fact: &Fact) -> Result<(), JournalError> {
+    pub(crate) fn append(&self, fact: &impl Serialize) -> Result<(), JournalError> {
         let io = |source| JournalError::Io {
             path: self.path.clone(),
             source,
@@ -145,7 +148,7 @@ mod tests {
     fn facts_survive_and_a_torn_line_does_not_matter() {
         let dir = tempfile::tempdir().expect("a temporary folder");
         let path = dir.path().join("journal");
-        let (journal, facts) = Journal::open(&path).expect("new");
+        let (journal, facts) = Journal::open::<Fact>(&path).expect("new");
         assert!(facts.is_empty());
         journal.append(&deleted(1)).expect("writable");
         drop(journal);
@@ -153,7 +156,7 @@ mod tests {
         text.extend_from_slice(b"{\"fact\":\"dele");
         std::fs::write(&path, text).expect("writable");
 
-        let (journal, facts) = Journal::open(&path).expect("torn");
+        let (journal, facts) = Journal::open::<Fact>(&path).expect("torn");
         assert_eq!(facts.len(), 1);
         journal.append(&deleted(2)).expect("writable");
         let (_, facts) = Journal::open(&path).expect("whole again");
@@ -172,7 +175,7 @@ mod tests {
             "{\"fact\":\"deleted\",\"chatId\":1,\"messageId\":2}\nnoise\n",
         )
         .expect("writable");
-        let error = Journal::open(&path).expect_err("noise");
+        let error = Journal::open::<Fact>(&path).expect_err("noise");
         assert!(
             matches!(error, JournalError::Line { line: 2, .. }),
             "{error}"

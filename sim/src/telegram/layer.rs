@@ -7,6 +7,8 @@
 
 use grammers_tl_types::{self as tl, Serializable};
 
+use super::store::ChannelKind;
+
 /// The API layer a client speaks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Layer {
@@ -71,8 +73,9 @@ impl User<'_> {
     }
 }
 
-/// A broadcast channel.
+/// A channel.
 pub(super) struct Channel<'a> {
+    pub(super) kind: ChannelKind,
     pub(super) id: i64,
     pub(super) access_hash: i64,
     pub(super) title: &'a str,
@@ -81,10 +84,13 @@ pub(super) struct Channel<'a> {
 
 impl Channel<'_> {
     pub(super) fn write(&self, layer: Layer, out: &mut Vec<u8>) {
-        let broadcast = 1_u32 << 5;
+        let kind = match self.kind {
+            ChannelKind::Broadcast => 1_u32 << 5,
+            ChannelKind::Supergroup => 1_u32 << 8,
+        };
         let with_access_hash = 1_u32 << 13;
         layer.pick(0xe009_98b7, 0xd49f_34c6).serialize(out);
-        (broadcast | with_access_hash).serialize(out);
+        (kind | with_access_hash).serialize(out);
         0_u32.serialize(out);
         self.id.serialize(out);
         self.access_hash.serialize(out);
@@ -97,6 +103,9 @@ impl Channel<'_> {
 /// A message with text or media.
 pub(super) struct Message<'a> {
     pub(super) id: i32,
+    pub(super) is_mine: bool,
+    pub(super) is_post: bool,
+    pub(super) is_protected: bool,
     pub(super) peer: tl::enums::Peer,
     pub(super) from: Option<tl::enums::Peer>,
     pub(super) date: i32,
@@ -107,8 +116,9 @@ pub(super) struct Message<'a> {
 
 impl Message<'_> {
     pub(super) fn write(&self, layer: Layer, out: &mut Vec<u8>) {
-        let is_post = matches!(self.peer, tl::enums::Peer::Channel(_));
-        let mut flags = u32::from(is_post) << 14;
+        let mut flags = u32::from(self.is_post) << 14;
+        flags |= u32::from(self.is_mine) << 1;
+        flags |= u32::from(self.is_protected) << 26;
         flags |= u32::from(self.from.is_some()) << 8;
         flags |= u32::from(self.media.is_some()) << 9;
         flags |= u32::from(self.grouped_id.is_some()) << 17;
@@ -234,7 +244,7 @@ pub(super) fn messages(messages: &Items, chats: &Items, users: &Items, layer: La
 }
 
 /// `messages.channelMessages`: what was found in a channel.
-pub(super) fn channel_messages(messages: &Items, chats: &Items) -> Vec<u8> {
+pub(super) fn channel_messages(messages: &Items, chats: &Items, users: &Items) -> Vec<u8> {
     let mut out = Vec::new();
     0xc776_ba4e_u32.serialize(&mut out);
     0_u32.serialize(&mut out);
@@ -243,7 +253,7 @@ pub(super) fn channel_messages(messages: &Items, chats: &Items) -> Vec<u8> {
     messages.write(&mut out);
     Items::default().write(&mut out);
     chats.write(&mut out);
-    Items::default().write(&mut out);
+    users.write(&mut out);
     out
 }
 
@@ -304,6 +314,9 @@ mod tests {
         let mut out = Vec::new();
         Message {
             id: 3,
+            is_mine: false,
+            is_post: true,
+            is_protected: false,
             peer: channel_peer(),
             from: None,
             date: 5,
@@ -342,13 +355,14 @@ mod tests {
         found.push(|out| write_no_message(5, out));
         let mut chats = Items::default();
         let channel = Channel {
+            kind: ChannelKind::Broadcast,
             id: 9,
             access_hash: 10,
             title: "Files",
             date: 1,
         };
         chats.push(|out| channel.write(Layer::Current, out));
-        let bytes = channel_messages(&found, &chats);
+        let bytes = channel_messages(&found, &chats, &Items::default());
         let Ok(tl::enums::messages::Messages::ChannelMessages(read)) =
             tl::enums::messages::Messages::from_bytes(&bytes)
         else {

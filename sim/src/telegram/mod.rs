@@ -7,6 +7,7 @@
 //! - `connection`: frames and packets read; `writer`: what is sent when; `link`: how fast.
 //! - `session`: which messages are accepted, which are answered by the protocol itself.
 //! - `methods`: the API.
+//! - [`details`]: what a message shows beside its text and its file.
 //! - [`store`]: chats, messages and files; `journal`: what outlives a restart.
 //! - [`faults`]: what goes wrong on demand, done by `spoil` and `forge`; [`traffic`]: what was served.
 //! - `keys`, `salts`, `secret`, `srp`: keys, and what is made from them.
@@ -18,6 +19,7 @@
 
 pub(crate) mod admin;
 mod connection;
+pub mod details;
 pub mod faults;
 mod forge;
 pub mod ids;
@@ -56,7 +58,7 @@ use ids::{ChatId, DcId, Door, Identity};
 use journal::JournalError;
 use keys::{SessionDocument, SignedIn};
 use session::ConnectionId;
-use store::{Draft, Message, StoreError};
+use store::{Draft, Message, Store, StoreError};
 use traffic::Traffic;
 use world::{Centre, World};
 
@@ -207,6 +209,21 @@ impl Telegram {
     /// The numbers of an account.
     pub fn account_id(&self, identity: Identity) -> i64 {
         self.world.accounts.id(identity)
+    }
+
+    /// The chats, messages and files.
+    pub(crate) fn store(&self) -> &Store {
+        &self.world.store
+    }
+
+    /// The token with which the bot signs in.
+    pub(crate) fn bot_token(&self) -> &str {
+        &self.world.accounts.bot_token
+    }
+
+    /// The time of all of Telegram, since the Unix epoch.
+    pub(crate) fn now(&self) -> Duration {
+        self.world.now()
     }
 
     /// Makes a session: a fresh key for every data centre.

@@ -12,6 +12,7 @@ use std::time::Duration;
 use aws_lc_rs::rand;
 use serde::{Deserialize, Serialize};
 
+use super::details::{Details, Happening, Special};
 use super::ids::{ChatId, DcId, Identity, Peer};
 use super::journal::{Fact, Journal, JournalError};
 use crate::content::Content;
@@ -41,6 +42,17 @@ pub enum StoreError {
     Journal(#[from] JournalError),
 }
 
+/// What a channel is to its members.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum ChannelKind {
+    /// Few write, all read.
+    #[default]
+    Broadcast,
+    /// All write: a group.
+    Supergroup,
+}
+
 /// Who sees a chat.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Membership {
@@ -48,6 +60,9 @@ pub struct Membership {
     pub members: Vec<Identity>,
     /// The chat's title; for a private chat the other side's name.
     pub title: String,
+    /// What it is, if it is no private chat.
+    #[serde(default)]
+    pub kind: ChannelKind,
 }
 
 impl Membership {
@@ -55,6 +70,7 @@ impl Membership {
         Self {
             members: Identity::ALL.to_vec(),
             title: "Stand-in chat".to_owned(),
+            kind: ChannelKind::default(),
         }
     }
 }
@@ -77,6 +93,9 @@ pub struct Message {
     pub grouped_id: Option<i64>,
     /// What it is.
     pub body: MessageBody,
+    /// What else it shows.
+    #[serde(default)]
+    pub details: Details,
 }
 
 /// What a message is.
@@ -89,6 +108,10 @@ pub enum MessageBody {
     Service,
     /// A file.
     Media(Box<Media>),
+    /// Neither words nor a file.
+    Special(Special),
+    /// Something that happened in the chat, told in full.
+    Happening(Happening),
 }
 
 /// A file as a message carries it.
@@ -215,9 +238,21 @@ pub enum DraftBody {
     },
 }
 
+/// A message to be put into a chat, whose file is known already.
+#[derive(Clone, Debug)]
+pub(crate) struct Post {
+    pub(crate) chat_id: ChatId,
+    pub(crate) text: String,
+    pub(crate) grouped_id: Option<i64>,
+    pub(crate) body: MessageBody,
+    pub(crate) details: Details,
+}
+
 /// A file that data centres hand out.
 #[derive(Debug)]
 pub struct StoredFile {
+    /// What messages say of it.
+    pub media: Media,
     /// The data centre that has it.
     pub dc: DcId,
     /// When it was sent, in Unix seconds.
@@ -287,7 +322,7 @@ impl Store {
                 chat_id,
                 membership,
             } => self.write(|state| state.chat(chat_id).membership = membership),
-            Fact::Published(message) => {
+            Fact::Published(message) | Fact::Edited(message) => {
                 let file = self.file_of(&message)?;
                 self.write(|state| state.insert(message, file));
             }
@@ -308,7 +343,7 @@ impl Store {
     /// # Errors
     /// [`StoreError`] naming what is wrong with the draft.
     pub fn publish(&self, draft: Draft, now: Duration) -> Result<Message, StoreError> {
-        let peer = draft
+        draft
             .chat_id
             .peer()
             .ok_or(StoreError::Chat(draft.chat_id))?;
@@ -325,19 +360,42 @@ impl Store {
         if draft.members.is_some() || draft.chat_title.is_some() {
             self.change_chat(draft.chat_id, draft.members, draft.chat_title)?;
         }
-        let id = self.write(|state| state.next_id(draft.chat_id, peer));
-        let message = Message {
+        let post = Post {
             chat_id: draft.chat_id,
-            id,
-            date: now.as_secs().cast_signed(),
             text: draft.text,
             grouped_id: draft.grouped_id,
             body,
+            details: Details::default(),
+        };
+        self.post(post, now)
+    }
+
+    /// Puts a message into a chat at `now` (since the Unix epoch). Reads no file.
+    pub(crate) fn post(&self, post: Post, now: Duration) -> Result<Message, StoreError> {
+        let peer = post.chat_id.peer();
+        let peer = peer.ok_or(StoreError::Chat(post.chat_id))?;
+        let id = self.write(|state| state.next_id(post.chat_id, peer));
+        let message = Message {
+            chat_id: post.chat_id,
+            id,
+            date: now.as_secs().cast_signed(),
+            text: post.text,
+            grouped_id: post.grouped_id,
+            body: post.body,
+            details: post.details,
         };
         let file = self.file_of(&message)?;
         self.journal.append(&Fact::Published(message.clone()))?;
         self.write(|state| state.insert(message.clone(), file));
         Ok(message)
+    }
+
+    /// Puts `message` in the place of the one with its number.
+    pub(crate) fn replace(&self, message: &Message) -> Result<(), StoreError> {
+        let file = self.file_of(message)?;
+        self.journal.append(&Fact::Edited(message.clone()))?;
+        self.write(|state| state.insert(message.clone(), file));
+        Ok(())
     }
 
     /// Deletes a message; its number is not used again.
@@ -364,6 +422,13 @@ impl Store {
         self.read().chats.get(&chat_id)?.messages.get(&id).cloned()
     }
 
+    /// What stands in a chat, oldest first.
+    pub fn messages(&self, chat_id: ChatId) -> Vec<Message> {
+        let state = self.read();
+        let chat = state.chats.get(&chat_id);
+        chat.map_or_else(Vec::new, |chat| chat.messages.values().cloned().collect())
+    }
+
     /// The private message of this number that `who` sees.
     pub fn private_message(&self, who: Identity, id: i32) -> Option<Message> {
         self.read()
@@ -383,8 +448,8 @@ impl Store {
             .map(|chat| chat.membership.clone())
     }
 
-    /// The chats that `who` is a member of, with their titles and last messages.
-    pub fn chats_of(&self, who: Identity) -> Vec<(ChatId, String, Option<Message>)> {
+    /// The chats that `who` is a member of, with what they are and their last messages.
+    pub fn chats_of(&self, who: Identity) -> Vec<(ChatId, Membership, Option<Message>)> {
         let state = self.read();
         let mut chats: Vec<_> = state
             .chats
@@ -392,7 +457,7 @@ impl Store {
             .filter(|(_, chat)| chat.membership.members.contains(&who))
             .map(|(id, chat)| {
                 let last = chat.messages.last_key_value().map(|(_, last)| last.clone());
-                (*id, chat.membership.title.clone(), last)
+                (*id, chat.membership.clone(), last)
             })
             .collect();
         chats.sort_by_key(|(id, ..)| *id);
@@ -413,6 +478,15 @@ impl Store {
         let mut membership = self.membership(chat_id).unwrap_or_else(Membership::of_all);
         membership.members = members.unwrap_or(membership.members);
         membership.title = title.unwrap_or(membership.title);
+        self.set_membership(chat_id, membership)
+    }
+
+    /// Says what a chat is and who sees it.
+    pub(crate) fn set_membership(
+        &self,
+        chat_id: ChatId,
+        membership: Membership,
+    ) -> Result<(), StoreError> {
         self.journal.append(&Fact::Chat {
             chat_id,
             membership: membership.clone(),
@@ -421,7 +495,14 @@ impl Store {
         Ok(())
     }
 
-    fn media(&self, dc: DcId, origin: Origin, size: u64, look: Look) -> Result<Media, StoreError> {
+    /// Makes a file known. Hashes its content, so call it where blocking is allowed.
+    pub(crate) fn media(
+        &self,
+        dc: DcId,
+        origin: Origin,
+        size: u64,
+        look: Look,
+    ) -> Result<Media, StoreError> {
         if !self.data_centres.contains(&dc) {
             return Err(StoreError::DataCentre(dc));
         }
@@ -454,6 +535,7 @@ impl Store {
             .map_err(StoreError::Content)?
             .with_sha256(media.sha256);
         let file = StoredFile {
+            media: Media::clone(media),
             dc: media.dc,
             date: message.date,
             renditions: renditions(media, content),
@@ -497,7 +579,8 @@ impl State {
 
     fn insert(&mut self, message: Message, file: Option<(i64, StoredFile)>) {
         if let Some((id, file)) = file {
-            self.files.insert(id, Arc::new(file));
+            // A file that is sent again stays what it was.
+            self.files.entry(id).or_insert_with(|| Arc::new(file));
         }
         if let Some(Peer::User(_)) = message.chat_id.peer() {
             self.last_private_id = self.last_private_id.max(message.id);

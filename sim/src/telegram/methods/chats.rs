@@ -8,6 +8,7 @@ use crate::telegram::ids::{ChatId, Identity, Peer};
 use crate::telegram::layer::{self, Channel, Items, User};
 use crate::telegram::rpc::{Answer, RpcError};
 use crate::telegram::secret::Object;
+use crate::telegram::store::Membership;
 
 /// The date on which every channel was made, in Unix seconds.
 const CHANNEL_DATE: i32 = 1_700_000_000;
@@ -49,19 +50,20 @@ impl Known<'_> {
     }
 
     /// Appends a channel.
-    pub(super) fn write_channel(&self, id: i64, title: &str, out: &mut Vec<u8>) {
+    pub(super) fn write_channel(&self, id: i64, chat: &Membership, out: &mut Vec<u8>) {
         let channel = Channel {
+            kind: chat.kind,
             id,
             access_hash: self.access_hash(Object::Channel(id)),
-            title,
+            title: &chat.title,
             date: CHANNEL_DATE,
         };
         channel.write(self.layer, out);
     }
 
-    /// Finds a channel by how a client names it: the channel's id and title. A bot may name its
+    /// Finds a channel by how a client names it: the channel's id and what it is. A bot may name its
     /// channels without access hash.
-    pub(super) fn channel(&self, named: &InputChannel) -> Result<(i64, String), RpcError> {
+    pub(super) fn channel(&self, named: &InputChannel) -> Result<(i64, Membership), RpcError> {
         let InputChannel::Channel(named) = named else {
             return Err(RpcError::bad("CHANNEL_INVALID"));
         };
@@ -75,7 +77,7 @@ impl Known<'_> {
         if !membership.members.contains(&self.who) {
             return Err(RpcError::bad("CHANNEL_PRIVATE"));
         }
-        Ok((id, membership.title))
+        Ok((id, membership))
     }
 }
 
@@ -110,8 +112,8 @@ pub(super) fn get_channels(
 ) -> Answered {
     let mut chats = Items::default();
     for named in &method.id {
-        let (id, title) = known.channel(named)?;
-        chats.push(|out| known.write_channel(id, &title, out));
+        let (id, chat) = known.channel(named)?;
+        chats.push(|out| known.write_channel(id, &chat, out));
     }
     Ok(Answer::Object(layer::chats(&chats)))
 }
@@ -123,13 +125,13 @@ pub(super) fn get_dialogs(known: &Known<'_>) -> Answered {
     }
     let (mut lines, mut messages) = (Items::default(), Items::default());
     let (mut chats, mut users) = (Items::default(), Items::default());
-    for (chat_id, title, last) in known.call.world.store.chats_of(known.who) {
+    for (chat_id, chat, last) in known.call.world.store.chats_of(known.who) {
         let (Some(peer), Some(last)) = (chat_id.peer(), last) else {
             continue;
         };
         match peer {
-            Peer::Channel(id) => chats.push(|out| known.write_channel(id, &title, out)),
-            Peer::User(id) => users.push(|out| known.write_user(id, &title, out)),
+            Peer::Channel(id) => chats.push(|out| known.write_channel(id, &chat, out)),
+            Peer::User(id) => users.push(|out| known.write_user(id, &chat.title, out)),
         }
         let peer = tl_peer(peer);
         lines.push(|out| layer::write_dialog(&peer, last.id, known.layer, out));

@@ -9,7 +9,7 @@ use crate::telegram::ids::{ChatId, Peer};
 use crate::telegram::layer::{self, Items, Message as LayerMessage};
 use crate::telegram::rpc::{Answer, RpcError};
 use crate::telegram::secret::{Object, Reference};
-use crate::telegram::store::{Media, MediaKind, Message, MessageBody, Rendition};
+use crate::telegram::store::{ChannelKind, Media, MediaKind, Message, MessageBody, Rendition};
 
 /// The most messages that may be asked for at once.
 const MAX_IDS: usize = 100;
@@ -19,8 +19,9 @@ pub(super) fn of_channel(
     known: &Known<'_>,
     method: &tl::functions::channels::GetMessages,
 ) -> Answered {
-    let (id, title) = known.channel(&method.channel)?;
-    let mut messages = Items::default();
+    let (id, chat) = known.channel(&method.channel)?;
+    let (mut messages, mut users) = (Items::default(), Items::default());
+    let mut named = Vec::new();
     for number in numbers(&method.id)? {
         let found = known
             .call
@@ -28,10 +29,15 @@ pub(super) fn of_channel(
             .store
             .message(ChatId::of_channel(id), number);
         known.push_message(number, found.as_ref(), &mut messages);
+        if let Some(sender) = found.and_then(|message| message.details.sender) {
+            known.push_user(sender, &mut named, &mut users);
+        }
     }
     let mut chats = Items::default();
-    chats.push(|out| known.write_channel(id, &title, out));
-    Ok(Answer::Object(layer::channel_messages(&messages, &chats)))
+    chats.push(|out| known.write_channel(id, &chat, out));
+    Ok(Answer::Object(layer::channel_messages(
+        &messages, &chats, &users,
+    )))
 }
 
 /// `messages.getMessages`: those of private chats, which share their numbers.
@@ -45,12 +51,10 @@ pub(super) fn of_private(
     for number in numbers(&method.id)? {
         let found = store.private_message(known.who, number);
         known.push_message(number, found.as_ref(), &mut messages);
-        if let Some(chat_id) = found.map(|message| message.chat_id)
-            && !named.contains(&chat_id)
-        {
-            named.push(chat_id);
-            let title = store.membership(chat_id).map(|chat| chat.title);
-            users.push(|out| known.write_user(chat_id.0, &title.unwrap_or_default(), out));
+        if let Some(message) = found {
+            let sender = message.details.sender.unwrap_or(message.chat_id.0);
+            known.push_user(message.chat_id.0, &mut named, &mut users);
+            known.push_user(sender, &mut named, &mut users);
         }
     }
     let none = Items::default();
@@ -84,6 +88,21 @@ impl Known<'_> {
         }
     }
 
+    /// Appends a user whom messages name, once.
+    fn push_user(&self, id: i64, named: &mut Vec<i64>, users: &mut Items) {
+        if named.contains(&id) {
+            return;
+        }
+        named.push(id);
+        let myself = self.myself();
+        if id == myself.id {
+            return users.push(|out| myself.write(self.layer, out));
+        }
+        let chat = self.call.world.store.membership(ChatId(id));
+        let name = chat.map(|chat| chat.title).unwrap_or_default();
+        users.push(|out| self.write_user(id, &name, out));
+    }
+
     /// Appends a message as this account sees it now, file references included.
     pub(super) fn write_message(&self, message: &Message, out: &mut Vec<u8>) {
         let peer = message
@@ -92,17 +111,28 @@ impl Known<'_> {
             .expect("only such chats are published to");
         let date = unix(message.date);
         let media = match &message.body {
-            MessageBody::Service => {
+            MessageBody::Service | MessageBody::Happening(_) => {
                 let peer = tl_peer(peer);
                 return layer::write_service_message(message.id, &peer, date, self.layer, out);
             }
             MessageBody::Text => None,
             MessageBody::Media(media) => Some(self.media(message, media)),
+            MessageBody::Special(_) => Some(MessageMedia::Unsupported),
         };
+        let details = &message.details;
+        let chat = self.call.world.store.membership(message.chat_id);
+        let is_broadcast = matches!(peer, Peer::Channel(_))
+            && chat.is_none_or(|chat| chat.kind == ChannelKind::Broadcast);
+        let sender = details.sender.filter(|_| !is_broadcast).map(Peer::User);
+        let from = sender.or(matches!(peer, Peer::User(_)).then_some(peer));
+        let myself = Peer::User(self.call.world.accounts.id(self.who));
         LayerMessage {
             id: message.id,
+            is_mine: from == Some(myself),
+            is_post: from.is_none(),
+            is_protected: details.protected,
             peer: tl_peer(peer),
-            from: matches!(peer, Peer::User(_)).then(|| tl_peer(peer)),
+            from: from.map(tl_peer),
             date,
             text: &message.text,
             media,

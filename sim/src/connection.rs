@@ -1,4 +1,4 @@
-//! The connections of the service: paced if asked, and cut off where a reply must be lost.
+//! The connections of an HTTP stand-in: paced if asked, and cut off where a reply must be lost.
 //!
 //! It is a listener for `axum::serve`, and knows nothing of what goes through.
 
@@ -17,10 +17,10 @@ use tokio::time::{Instant, Sleep, sleep_until};
 
 /// Bytes a second and direction that each connection carries; 0 is no limit.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Rate(Arc<AtomicU64>);
+pub(crate) struct Rate(Arc<AtomicU64>);
 
 impl Rate {
-    pub(super) fn set(&self, bytes_per_second: Option<u64>) {
+    pub(crate) fn set(&self, bytes_per_second: Option<u64>) {
         self.0
             .store(bytes_per_second.unwrap_or(0), Ordering::Relaxed);
     }
@@ -28,24 +28,24 @@ impl Rate {
 
 /// A handle by which a request's connection can be closed without an answer.
 #[derive(Clone, Debug)]
-pub(super) struct Connection(Arc<AtomicBool>);
+pub(crate) struct Connection(Arc<AtomicBool>);
 
 impl Connection {
     /// Nothing is written to the connection any more; the server then closes it.
-    pub(super) fn cut(&self) {
+    pub(crate) fn cut(&self) {
         self.0.store(true, Ordering::Release);
     }
 }
 
 /// Accepts the service's connections.
 #[derive(Debug)]
-pub(super) struct Paced<L> {
+pub(crate) struct Paced<L> {
     listener: L,
     rate: Rate,
 }
 
 impl<L> Paced<L> {
-    pub(super) fn new(listener: L, rate: Rate) -> Self {
+    pub(crate) fn new(listener: L, rate: Rate) -> Self {
         Self { listener, rate }
     }
 }
@@ -79,7 +79,7 @@ impl<L: Listener> Connected<IncomingStream<'_, Paced<L>>> for Connection {
 
 /// One connection.
 #[derive(Debug)]
-pub(super) struct PacedStream<S> {
+pub(crate) struct PacedStream<S> {
     stream: S,
     rate: Rate,
     reading: Pace,
