@@ -213,7 +213,7 @@ mod tests {
             (json!({"audio": with(played.clone(), "audio/flac")}), "audio_20260923_123005_42.flac"),
             (json!({"voice": with(played.clone(), "audio/ogg")}), "voice_20260923_123005_42.ogg"),
             (json!({"video_note": file(played.clone())}), "round_20260923_123005_42.mp4"),
-            (json!({"animation": file(played.clone()), "document": named("x.gif")}), "animation_20260923_123005_42.mp4"),
+            (json!({"animation": with(played.clone(), "video/mp4"), "document": named("x.gif")}), "animation_20260923_123005_42.mp4"),
             (json!({"sticker": file(sticker)}), "sticker_20260923_123005_42.tgs"),
             (json!({"photo": [small, file(json!({"width": 9, "height": 9}))]}), "photo_20260923_123005_42.jpg"),
         ] {

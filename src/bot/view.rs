@@ -81,10 +81,19 @@ pub struct LinkView {
     pub expires_at: Timestamp,
 }
 
+impl std::fmt::Debug for LinkView {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("LinkView")
+            .field("expires_at", &self.expires_at)
+            .finish_non_exhaustive()
+    }
+}
+
 impl std::fmt::Debug for Stored {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Stored")
             .field("size", &self.size)
+            .field("link", &self.link)
             .finish_non_exhaustive()
     }
 }

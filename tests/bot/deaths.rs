@@ -3,11 +3,10 @@
 use std::time::Duration;
 
 use serde_json::json;
-use telestream_sim::{
-    bot_api::{
-        events::Author,
-        faults::{Effect, Fault},
-    },
+use telestream::api::TransferJob;
+use telestream_sim::bot_api::{
+    events::Author,
+    faults::{Effect, Fault},
 };
 use tokio::time::sleep;
 
@@ -73,14 +72,13 @@ async fn told(world: &World, ann: &Person, name: &str) {
     .await;
     eventually("its job knows", async || {
         let jobs = world.jobs.list(&kube::api::ListParams::default()).await.unwrap();
-        let of_it = jobs
-            .iter()
-            .filter(|job| job.spec.source.file_name.as_deref() == Some(name));
-        of_it.clone().count() == 1
-            && of_it
-                .filter_map(|job| job.status.as_ref()?.notified.as_ref())
-                .count()
-                == 1
+        let of_it = |job: &&TransferJob| job.spec.source.file_name.as_deref() == Some(name);
+        let of_it: Vec<_> = jobs.iter().filter(of_it).collect();
+        let is_told = |job: &TransferJob| {
+            let notified = job.status.as_ref().and_then(|status| status.notified.as_ref());
+            notified.is_some()
+        };
+        matches!(of_it[..], [job] if is_told(job))
     })
     .await;
 }
