@@ -753,6 +753,9 @@ async fn a_bot_that_does_not_run_a_group_reads_what_is_meant_for_it() {
         bench.ok("sendMessage", answer(5)).await["message_thread_id"],
         5
     );
+    let reply = json!({"chat_id": GROUP, "text": "x", "reply_parameters": {"message_id": 2}});
+    let reply = bench.ok("sendMessage", reply).await;
+    assert_eq!(reply["message_thread_id"], 5, "where it is answered");
     for thread in [1, 6] {
         let refused = bench.refused("sendMessage", answer(thread)).await;
         assert_eq!(refused.1, "Bad Request: message thread not found");
