@@ -159,6 +159,11 @@ async fn a_conversation_can_be_typed() {
         assert!(lines.contains(expected), "{expected:?} is not in {lines}");
     }
     assert_eq!(bench.bot.chat(PRIVATE).len(), 2);
+    let ran = run(&bench, "chat", &[], "thanks").await;
+    assert!(
+        text(&ran.stdout).contains("you #3: thanks"),
+        "what was sent last"
+    );
     bot.abort();
     bench.sim.stop().await;
 }

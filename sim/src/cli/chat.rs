@@ -106,8 +106,13 @@ impl Chat {
                     continue;
                 }
             };
-            let Some(line) = line else { return Ok(()) };
-            if terminal.obey(parse(&line)).await? == Next::End {
+            let next = match line {
+                Some(line) => terminal.obey(parse(&line)).await?,
+                None => Next::End,
+            };
+            if next == Next::End {
+                let rest = terminal.client.events_so_far(terminal.seen).await?;
+                terminal.show(&rest);
                 return Ok(());
             }
         }

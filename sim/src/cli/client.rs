@@ -109,11 +109,20 @@ impl Client {
 
     /// What happened in the chat after an event; it waits for something, but not for ever.
     pub(super) async fn events(&self, after: u64) -> anyhow::Result<Vec<Event>> {
+        self.events_within(after, WAIT).await
+    }
+
+    /// What has happened in the chat after an event up to now.
+    pub(super) async fn events_so_far(&self, after: u64) -> anyhow::Result<Vec<Event>> {
+        self.events_within(after, 0).await
+    }
+
+    async fn events_within(&self, after: u64, seconds: u64) -> anyhow::Result<Vec<Event>> {
         let mut url = self.url("bot/events")?;
         url.query_pairs_mut()
             .append_pair("after", &after.to_string())
             .append_pair("chatId", &self.user.to_string())
-            .append_pair("waitSeconds", &WAIT.to_string());
+            .append_pair("waitSeconds", &seconds.to_string());
         read(self.http.get(url)).await
     }
 }
