@@ -1,5 +1,7 @@
 //! The command line of the stand-ins.
 
+mod cli;
+
 use std::io::Write;
 use std::net::{IpAddr, Ipv4Addr};
 use std::path::PathBuf;
@@ -7,6 +9,9 @@ use std::time::Duration;
 
 use anyhow::Context;
 use clap::{Args, Parser, Subcommand};
+use cli::chat::Chat;
+use cli::say::Say;
+use telestream_sim::bot_api::Privacy;
 use telestream_sim::oci::Keeping;
 use telestream_sim::telegram::CentreOptions;
 use telestream_sim::telegram::ids::DcId;
@@ -26,6 +31,8 @@ struct Cli {
 enum Command {
     /// Serve until told to stop. Prints one line of JSON with all addresses once ready.
     Serve(Serve),
+    Chat(Chat),
+    Say(Say),
 }
 
 #[derive(Args)]
@@ -64,6 +71,12 @@ struct Serve {
     /// The token with which the bot signs in.
     #[arg(long)]
     bot_token: Option<String>,
+    /// The bot's username.
+    #[arg(long)]
+    bot_username: Option<String>,
+    /// The bot reads all that is written in groups, not only what is meant for it.
+    #[arg(long)]
+    bot_reads_all: bool,
     /// The user's phone number.
     #[arg(long)]
     phone: Option<String>,
@@ -111,6 +124,12 @@ impl Serve {
         if self.oci_discard {
             options.oci.keeping = Keeping::Checksums;
         }
+        if let Some(username) = self.bot_username {
+            options.bot_api.username = username;
+        }
+        if self.bot_reads_all {
+            options.bot_api.privacy = Privacy::Off;
+        }
         let telegram = &mut options.telegram;
         telegram.home = DcId(self.home_dc);
         if !self.dcs.is_empty() {
@@ -133,25 +152,37 @@ impl Serve {
 
 #[tokio::main]
 async fn main() -> anyhow::Result<()> {
-    let Cli {
-        command: Command::Serve(serve),
-    } = Cli::parse();
-    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
-    tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_writer(std::io::stderr)
-        .init();
-    // Asked for before anything is announced, so that no signal can come too early.
-    let mut terminate = signal(SignalKind::terminate()).context("cannot wait for SIGTERM")?;
-    let mut interrupt = signal(SignalKind::interrupt()).context("cannot wait for SIGINT")?;
-    let sim = Sim::start(serve.options()).await?;
-    announce(&sim)?;
-    tokio::select! {
-        _ = terminate.recv() => {}
-        _ = interrupt.recv() => {}
+    let done = match Cli::parse().command {
+        Command::Serve(serve) => return serve.run().await,
+        Command::Chat(chat) => chat.run().await,
+        Command::Say(say) => say.run().await,
+    };
+    if let Err(error) = &done {
+        eprintln!("telestream-sim: {error:#}");
     }
-    sim.stop().await;
-    Ok(())
+    // Somebody may still be about to type, which nothing else ends.
+    std::process::exit(i32::from(done.is_err()))
+}
+
+impl Serve {
+    async fn run(self) -> anyhow::Result<()> {
+        let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
+        tracing_subscriber::fmt()
+            .with_env_filter(filter)
+            .with_writer(std::io::stderr)
+            .init();
+        // Asked for before anything is announced, so that no signal can come too early.
+        let mut terminate = signal(SignalKind::terminate()).context("cannot wait for SIGTERM")?;
+        let mut interrupt = signal(SignalKind::interrupt()).context("cannot wait for SIGINT")?;
+        let sim = Sim::start(self.options()).await?;
+        announce(&sim)?;
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+        }
+        sim.stop().await;
+        Ok(())
+    }
 }
 
 /// One line on stdout: everything is ready, and this is where.

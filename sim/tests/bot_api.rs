@@ -447,10 +447,9 @@ async fn pressed_buttons_are_told_and_answered() {
     );
 }
 
-#[tokio::test]
-async fn every_kind_of_file_has_the_fields_of_the_real_one() {
-    let bench = Bench::new().await;
-    let look = |kind| Look {
+/// What a file of this kind looks like in the tests.
+fn look(kind: MediaKind) -> Look {
+    Look {
         kind,
         name: Some("a.bin".to_owned()),
         duration: Some(3.7),
@@ -458,7 +457,21 @@ async fn every_kind_of_file_has_the_fields_of_the_real_one() {
         height: Some(240),
         title: Some("Title".to_owned()),
         ..Look::default()
+    }
+}
+
+/// 5000 bytes of this kind.
+fn media(kind: MediaKind) -> UserMessage {
+    let source = FileSource::Generated {
+        size: 5000,
+        seed: 1,
     };
+    UserMessage::file(USER, UserFile::of(look(kind), source))
+}
+
+#[tokio::test]
+async fn every_kind_of_file_has_the_fields_of_the_real_one() {
+    let bench = Bench::new().await;
     for (kind, field, fields) in [
         (
             MediaKind::Document,
@@ -496,11 +509,7 @@ async fn every_kind_of_file_has_the_fields_of_the_real_one() {
             json!({"type": "regular", "is_animated": false, "width": 320}),
         ),
     ] {
-        let source = FileSource::Generated {
-            size: 5000,
-            seed: 1,
-        };
-        let message = UserMessage::file(USER, UserFile::of(look(kind), source)).with_caption("why");
+        let message = media(kind).with_caption("why");
         bench.bot.send(message).await.expect("sent");
         let told = bench.updates().await[0]["message"].clone();
         assert_eq!(told["caption"], "why");
@@ -514,18 +523,12 @@ async fn every_kind_of_file_has_the_fields_of_the_real_one() {
             ["document", "animation"].contains(&field)
         );
     }
-    let source = FileSource::Generated {
-        size: 5000,
-        seed: 1,
-    };
-    let photo = bench
-        .bot
-        .send(UserMessage::file(
-            USER,
-            UserFile::of(look(MediaKind::Photo), source),
-        ))
-        .await;
-    let photo = photo.expect("sent");
+}
+
+#[tokio::test]
+async fn a_photo_has_sizes_and_is_the_same_when_it_is_sent_again() {
+    let bench = Bench::new().await;
+    let photo = bench.bot.send(media(MediaKind::Photo)).await.expect("sent");
     let told = bench.updates().await[0]["message"]["photo"].clone();
     let sizes: Vec<_> = told
         .as_array()
@@ -557,40 +560,28 @@ async fn every_kind_of_file_has_the_fields_of_the_real_one() {
         .expect("sent");
     let again = bench.updates().await[0]["message"]["photo"].clone();
     assert_eq!(again, told, "the same file");
+}
 
-    bench
-        .bot
-        .send(UserMessage::special(
-            USER,
-            Special::Contact {
-                phone_number: "+1".to_owned(),
-                first_name: "A".to_owned(),
-            },
-        ))
-        .await
-        .expect("sent");
-    bench
-        .bot
-        .send(UserMessage::special(
-            USER,
-            Special::Location {
-                latitude: 1.5,
-                longitude: 2.5,
-            },
-        ))
-        .await
-        .expect("sent");
-    bench
-        .bot
-        .send(UserMessage::special(
-            USER,
-            Special::Poll {
-                question: "?".to_owned(),
-                options: vec!["a".to_owned()],
-            },
-        ))
-        .await
-        .expect("sent");
+#[tokio::test]
+async fn what_is_neither_words_nor_a_file_is_told_too() {
+    let bench = Bench::new().await;
+    for special in [
+        Special::Contact {
+            phone_number: "+1".to_owned(),
+            first_name: "A".to_owned(),
+        },
+        Special::Location {
+            latitude: 1.5,
+            longitude: 2.5,
+        },
+        Special::Poll {
+            question: "?".to_owned(),
+            options: vec!["a".to_owned()],
+        },
+    ] {
+        let message = UserMessage::special(USER, special);
+        bench.bot.send(message).await.expect("sent");
+    }
     let told = bench.updates().await;
     assert_eq!(told[0]["message"]["contact"]["phone_number"], "+1");
     assert_eq!(told[1]["message"]["location"]["latitude"], 1.5);
@@ -762,6 +753,9 @@ async fn a_bot_that_does_not_run_a_group_reads_what_is_meant_for_it() {
         bench.ok("sendMessage", answer(5)).await["message_thread_id"],
         5
     );
+    let reply = json!({"chat_id": GROUP, "text": "x", "reply_parameters": {"message_id": 2}});
+    let reply = bench.ok("sendMessage", reply).await;
+    assert_eq!(reply["message_thread_id"], 5, "where it is answered");
     for thread in [1, 6] {
         let refused = bench.refused("sendMessage", answer(thread)).await;
         assert_eq!(refused.1, "Bad Request: message thread not found");
@@ -830,7 +824,7 @@ async fn it_goes_on_where_it_was_after_a_restart() {
 
     let bench = Bench::in_dir(dir.path()).await;
     let told = bench.updates().await;
-    assert_eq!(told, [last.clone()]);
+    assert_eq!(told, std::slice::from_ref(&last));
     assert_eq!(told[0]["message"]["from"]["first_name"], "Ada");
     let shown = bench.bot.chat(PRIVATE);
     assert_eq!((shown[1].text.as_str(), shown[1].edits), ("after", 1));

@@ -19,10 +19,13 @@ use telestream_sim::bot_api::player::UserMessage;
 use telestream_sim::telegram::ids::ChatId;
 use tokio::net::TcpListener;
 
+/// The secret and the update.
+type Delivery = (Option<String>, Value);
+
 /// What a webhook has got, and what it is to answer.
 #[derive(Clone, Default)]
 struct Hook {
-    got: Arc<Mutex<Vec<(Option<String>, Value)>>>,
+    got: Arc<Mutex<Vec<Delivery>>>,
     answers: Arc<Mutex<VecDeque<(StatusCode, Value)>>>,
 }
 

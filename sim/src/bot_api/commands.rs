@@ -73,7 +73,7 @@ pub(super) fn key(params: &Params) -> Result<(String, String), Refusal> {
         .map_err(|_| Refusal::bad("can't parse BotCommandScope"))?;
     let language = params.text("language_code").unwrap_or_default();
     let letters = language.bytes().all(|b| b.is_ascii_lowercase());
-    if !language.is_empty() && !(letters && language.len() == 2) {
+    if !matches!((language.len(), letters), (0, _) | (2, true)) {
         return Err(Refusal::bad("invalid language code specified"));
     }
     let scope = scope.unwrap_or(Scope::Default).key();

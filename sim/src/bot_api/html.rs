@@ -47,18 +47,16 @@ pub(super) fn parse(html: &str) -> Result<Formatted, String> {
     while parser.at < html.len() {
         parser.step()?;
     }
-    match parser.open.pop() {
-        Some(tag) => Err(format!(
+    if let Some(tag) = parser.open.pop() {
+        return Err(format!(
             "Can't find end tag corresponding to start tag \"{}\"",
             tag.name
-        )),
-        None => {
-            let mut read = parser.read;
-            read.entities
-                .sort_by_key(|entity| (entity.offset, usize::MAX - entity.length));
-            Ok(read)
-        }
+        ));
     }
+    let mut read = parser.read;
+    read.entities
+        .sort_by_key(|entity| (entity.offset, usize::MAX - entity.length));
+    Ok(read)
 }
 
 /// A tag that has not ended.

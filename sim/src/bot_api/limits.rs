@@ -120,7 +120,7 @@ fn wait_for(rate: Rate, sent: &VecDeque<Instant>, count: usize, now: Instant) ->
     let last_in_the_way = over.checked_sub(1).map(|last| lately.get(last));
     match last_in_the_way {
         None => Duration::ZERO,
-        Some(Some(at)) => within - (now - **at),
+        Some(Some(at)) => within.saturating_sub(now - **at),
         // So many never keep to it; one message always does.
         Some(None) => within,
     }

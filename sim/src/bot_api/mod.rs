@@ -150,6 +150,12 @@ impl BotServer {
         let failed = |source| StartError::Listen { port, source };
         let listener = TcpListener::bind((listen, port)).await.map_err(failed)?;
         let port = listener.local_addr().map_err(failed)?.port();
+        if let Some(folder) = options.journal.parent() {
+            std::fs::create_dir_all(folder).map_err(|source| JournalError::Io {
+                path: folder.to_owned(),
+                source,
+            })?;
+        }
         let (journal, facts) = Journal::open(&options.journal)?;
         let url = format!("http://{advertise}:{port}");
         let shared = Shared::new(telegram, options, url, journal, facts);

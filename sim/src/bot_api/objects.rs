@@ -215,7 +215,7 @@ impl View<'_> {
 
     fn put_media(&self, media: &Media, told: &mut Value) {
         let look = &media.look;
-        let file = self.file(media);
+        let file = file(media);
         match look.kind {
             MediaKind::Photo => told["photo"] = self.photo(media).into(),
             MediaKind::Document => told["document"] = file,
@@ -229,45 +229,6 @@ impl View<'_> {
                 told["animation"] = file;
             }
         }
-    }
-
-    /// A file with the fields of its kind.
-    fn file(&self, media: &Media) -> Value {
-        let look = &media.look;
-        let mut file = match look.kind {
-            MediaKind::Document | MediaKind::Photo => return document(media),
-            _ => named(media, ""),
-        };
-        let wide = look.width.unwrap_or(640);
-        match look.kind {
-            MediaKind::Sticker => {
-                file["type"] = "regular".into();
-                file["width"] = look.width.unwrap_or(512).into();
-                file["height"] = look.height.unwrap_or(512).into();
-                file["is_animated"] = (look.mime_type() == "application/x-tgsticker").into();
-                file["is_video"] = (look.mime_type() == "video/webm").into();
-                file["emoji"] = "\u{1f600}".into();
-                return file;
-            }
-            MediaKind::VideoNote => {
-                file["length"] = wide.into();
-                file["duration"] = seconds(media);
-                return file;
-            }
-            MediaKind::Video | MediaKind::Animation => {
-                file["width"] = wide.into();
-                file["height"] = look.height.unwrap_or(640).into();
-            }
-            _ => {}
-        }
-        file["duration"] = seconds(media);
-        file["mime_type"] = look.mime_type().into();
-        if look.kind != MediaKind::Voice {
-            put(&mut file, "file_name", look.name.clone());
-        }
-        put(&mut file, "title", look.title.clone());
-        put(&mut file, "performer", look.performer.clone());
-        file
     }
 
     /// A photo's sizes, the smallest first.
@@ -328,6 +289,47 @@ fn document(media: &Media) -> Value {
     let mut file = named(media, "");
     put(&mut file, "file_name", media.look.name.clone());
     file["mime_type"] = media.look.mime_type().into();
+    file
+}
+
+/// A file with the fields of its kind.
+fn file(media: &Media) -> Value {
+    let look = &media.look;
+    let mut file = match look.kind {
+        MediaKind::Document | MediaKind::Photo => return document(media),
+        MediaKind::Sticker => return sticker(media),
+        _ => named(media, ""),
+    };
+    file["duration"] = seconds(media);
+    let wide = look.width.unwrap_or(640);
+    if look.kind == MediaKind::VideoNote {
+        file["length"] = wide.into();
+        return file;
+    }
+    file["mime_type"] = look.mime_type().into();
+    if look.kind == MediaKind::Voice {
+        return file;
+    }
+    put(&mut file, "file_name", look.name.clone());
+    if look.kind == MediaKind::Audio {
+        put(&mut file, "title", look.title.clone());
+        put(&mut file, "performer", look.performer.clone());
+        return file;
+    }
+    file["width"] = wide.into();
+    file["height"] = look.height.unwrap_or(640).into();
+    file
+}
+
+fn sticker(media: &Media) -> Value {
+    let look = &media.look;
+    let mut file = named(media, "");
+    file["type"] = "regular".into();
+    file["width"] = look.width.unwrap_or(512).into();
+    file["height"] = look.height.unwrap_or(512).into();
+    file["is_animated"] = (look.mime_type() == "application/x-tgsticker").into();
+    file["is_video"] = (look.mime_type() == "video/webm").into();
+    file["emoji"] = "\u{1f600}".into();
     file
 }
 

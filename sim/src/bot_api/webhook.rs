@@ -11,7 +11,7 @@ use super::state::Shared;
 use super::updates::Update;
 
 /// How long the bot may take to answer.
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_mins(1);
 
 /// The longest pause between two attempts.
 const MAX_PAUSE: Duration = Duration::from_mins(1);
@@ -62,30 +62,34 @@ pub(super) async fn deliver(shared: Arc<Shared>) {
                 () = shared.stopping.cancelled() => return,
             }
         };
-        let attempt = tokio::select! {
-            attempt = attempt(&client, &webhook, &update) => attempt,
+        let delivered = tokio::select! {
+            delivered = attempt(&client, &webhook, &update) => delivered,
             () = shared.stopping.cancelled() => return,
         };
-        match attempt {
+        match delivered {
             Ok(reply) => {
                 taken(&shared, &webhook, update.id, reply);
                 pause = shared.options.webhook_pause;
             }
             Err(message) => {
                 failed(&shared, message);
-                let changed = async {
-                    while shared.read(|view| view.state.webhook.as_ref() == Some(&webhook)) {
-                        let _ = changes.changed().await;
-                    }
-                };
                 tokio::select! {
                     () = tokio::time::sleep(pause) => {}
-                    () = changed => {}
+                    () = replaced(&shared, &webhook) => {}
                     () = shared.stopping.cancelled() => return,
                 }
                 pause = (pause * 2).min(MAX_PAUSE);
             }
         }
+    }
+}
+
+/// Waits until updates go elsewhere.
+async fn replaced(shared: &Shared, webhook: &Webhook) {
+    let mut changes = shared.changes();
+    while shared.read(|view| view.state.webhook.as_ref() == Some(webhook)) {
+        // The sender lives as long as what is shared.
+        let _ = changes.changed().await;
     }
 }
 

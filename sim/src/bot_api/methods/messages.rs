@@ -78,11 +78,14 @@ fn send(
     body: MessageBody,
 ) -> Answered {
     let Target { chat_id, thread_id } = target;
+    let reply_to = desk.reply_to(params, chat_id)?;
+    let replied = reply_to.and_then(|id| desk.store().message(chat_id, id));
     let details = Details {
         sender: Some(desk.shared.me.id),
         entities: text.entities,
-        reply_to: desk.reply_to(params, chat_id)?,
-        thread_id,
+        reply_to,
+        // A reply stands where the message stands that it answers.
+        thread_id: thread_id.or(replied.and_then(|replied| replied.details.thread_id)),
         protected: params.wants("protect_content"),
         keyboard: keyboard::read(params, Takes::Any)?,
         link_preview: link_preview(params)?,

@@ -11,6 +11,7 @@ use crate::bot_api::params::Params;
 use crate::bot_api::{Desk, Privacy};
 
 /// `getMe`.
+#[expect(clippy::unnecessary_wraps, reason = "all methods are of one kind")]
 pub(super) fn get_me(desk: &mut Desk<'_>, _: &mut Params) -> Answered {
     let mut me = bot(&desk.shared.me);
     me["can_join_groups"] = true.into();

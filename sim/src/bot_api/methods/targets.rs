@@ -89,12 +89,14 @@ impl Desk<'_> {
         let chat = self.group(chat_id);
         let chat = chat.ok_or_else(|| Refusal::bad("chat not found"))?;
         let kind = chat.kind.word();
+        let only_read = chat.bot == Standing::Member && chat.kind == ChatKind::Channel;
+        if only_read && access == Access::Write {
+            return Err(Refusal::bad(
+                "need administrator rights in the channel chat",
+            ));
+        }
         match chat.bot {
-            Standing::Administrator => Ok(()),
-            Standing::Member if access == Access::Write && chat.kind == ChatKind::Channel => Err(
-                Refusal::bad("need administrator rights in the channel chat"),
-            ),
-            Standing::Member => Ok(()),
+            Standing::Administrator | Standing::Member => Ok(()),
             Standing::Absent => Err(Refusal::forbidden(format_args!(
                 "bot is not a member of the {kind} chat"
             ))),

@@ -49,7 +49,7 @@ pub(super) fn copy_messages(desk: &mut Desk<'_>, params: &mut Params) -> Answere
     many(desk, params, Way::Copied)
 }
 
-/// The message that `from_chat_id` and `message_id` name.
+/// The message that `from_chat_id` and `message_id` name, outside of any album.
 fn one(desk: &Desk<'_>, params: &Params, way: Way) -> Result<Message, Refusal> {
     let from = desk.chat(params, "from_chat_id", Access::Read)?;
     let message = desk.store().message(from, params.message_id("message_id"));
@@ -57,8 +57,9 @@ fn one(desk: &Desk<'_>, params: &Params, way: Way) -> Result<Message, Refusal> {
         Way::Forwarded => "message to forward not found",
         Way::Copied => "message to copy not found",
     };
-    let message = message.ok_or_else(|| Refusal::bad(missing))?;
+    let mut message = message.ok_or_else(|| Refusal::bad(missing))?;
     check(&message, way)?;
+    message.grouped_id = None;
     Ok(message)
 }
 
@@ -92,16 +93,11 @@ fn many(desk: &mut Desk<'_>, params: &Params, way: Way) -> Answered {
     }
     desk.admit(target.chat_id, messages.len())?;
     // An album stays one, under another number.
-    let shift = i64::from_ne_bytes(random().to_ne_bytes()) >> 2;
+    let shift = (random() >> 2).cast_signed();
     let mut ids: Vec<Value> = Vec::new();
     for mut message in messages {
-        let album = message.grouped_id.map(|album| album ^ shift);
-        message.grouped_id = None;
-        let mut sent = transfer(desk, &message, target, params, way)?;
-        if album.is_some() {
-            sent.grouped_id = album;
-            desk.store().replace(&sent)?;
-        }
+        message.grouped_id = message.grouped_id.map(|album| album ^ shift);
+        let sent = transfer(desk, &message, target, params, way)?;
         ids.push(json!({"message_id": sent.id}));
     }
     Ok(Value::from(ids).into())
@@ -126,7 +122,7 @@ fn transfer(
     let post = Post {
         chat_id,
         text: message.text.clone(),
-        grouped_id: None,
+        grouped_id: message.grouped_id,
         body: message.body.clone(),
         details: Details {
             sender: Some(desk.shared.me.id),
