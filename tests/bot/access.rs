@@ -71,7 +71,7 @@ async fn an_admin_lets_in_and_shuts_out(world: &World) {
     world.set_rate(None);
     eventually("its job is gone", async || jobs(world).await == 1).await;
     // And a restart of the bot forgets nothing of that
-    let pod = bot_pod(world);
+    let pod = bot_pod(world).await;
     world.kubelet.signal(&pod, "KILL");
     let before = mallory.last_event();
     eventually("the bot fetches updates again", async || world.sim.bot().waiting_polls() > 0).await;
@@ -85,11 +85,11 @@ async fn an_admin_lets_in_and_shuts_out(world: &World) {
     assert!(eve.ask(&format!("/deny {EVE}")).await.text.contains("admins are changed"));
 }
 
-pub fn bot_pod(world: &World) -> String {
-    let pods = world.kubelet.pods();
-    pods.into_iter()
-        .find(|pod| pod.contains("-bot-"))
-        .expect("the bot runs")
+/// The bot's pod, when it runs.
+pub async fn bot_pod(world: &World) -> String {
+    let find = || world.kubelet.pods().into_iter().find(|pod| pod.contains("-bot-"));
+    eventually("the bot runs", async || find().is_some()).await;
+    find().expect("it runs")
 }
 
 async fn commands_are_listed_for_whom_they_are(world: &World) {

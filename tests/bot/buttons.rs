@@ -64,7 +64,7 @@ async fn a_link_is_extended_and_revoked(world: &World) {
     let before = ann.last_event();
     let said = ann.press(&result, "Extend").await;
     assert!(said.contains("lives longer"), "{said}");
-    let extended = ann.sees(before, "13 d").await;
+    let extended = ann.sees(before, "for 14 d").await;
     let second = Person::link(&extended);
     assert_ne!(first, second);
     assert_eq!(download(&second).await, (200, SMALL));

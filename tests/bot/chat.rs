@@ -7,7 +7,7 @@ use telestream_sim::{
     bot_api::{
         BotApi,
         events::{Author, ChatMessage, Event, Happened},
-        people::UserProfile,
+        people::{ChatKind, ChatProfile, UserProfile},
         player::{UserFile, UserMessage},
     },
     telegram::ids::ChatId,
@@ -46,6 +46,8 @@ pub async fn install_with(name: &str, bot: Value, mut change: Value) -> World {
     })
     .await;
     let bot = world.sim.bot();
+    bot.add_chat(ChatProfile::new(ChatId(CHANNEL), ChatKind::Channel, "Files"))
+        .unwrap();
     for (id, name, language) in [(ANN, "Ann", "en"), (BEN, "Ben", "de"), (EVE, "Eve", "en"), (MALLORY, "Mallory", "en")] {
         let profile = UserProfile {
             first_name: name.to_owned(),
@@ -84,7 +86,9 @@ impl Person {
     /// Sends a document of made-up bytes; the number of its message.
     pub async fn send_file(&self, name: &str, size: u64) -> i32 {
         // The same name is the same file.
-        let seed = name.bytes().fold(7, |seed, byte| seed * 31 + u64::from(byte));
+        let seed = name.bytes().fold(7_u64, |seed, byte| {
+            seed.wrapping_mul(31).wrapping_add(u64::from(byte))
+        });
         self.send(UserMessage::file(self.id, UserFile::generated(name, size, seed)))
             .await
     }

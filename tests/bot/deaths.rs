@@ -45,7 +45,7 @@ async fn it_dies_at_every_call_of_the_bot_api(world: &World, ann: &Person) {
         let name = format!("call{number}.zip");
         ann.send_file(&name, SMALL).await;
         eventually("the call is made", async || bot.calls_of(method).total() > done + skipped).await;
-        world.kubelet.signal(&bot_pod(world), "KILL");
+        world.kubelet.signal(&bot_pod(world).await, "KILL");
         told(world, ann, &name).await;
         bot.clear_faults();
     }
@@ -57,7 +57,7 @@ async fn it_dies_at_random(world: &World, ann: &Person) {
         ann.send_file(&name, SMALL).await;
         // From before its update is seen to after all is said.
         sleep(Duration::from_millis(death * 90)).await;
-        world.kubelet.signal(&bot_pod(world), "KILL");
+        world.kubelet.signal(&bot_pod(world).await, "KILL");
         told(world, ann, &name).await;
     }
 }

@@ -4,6 +4,7 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+#[allow(dead_code, reason = "each test uses a part of it")]
 #[path = "../controller/world.rs"]
 mod world;
 

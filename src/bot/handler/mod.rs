@@ -72,6 +72,7 @@ pub struct Handler {
     members: MemberBook,
     metrics: BotMetrics,
     chatter: Arc<Mutex<Chatter>>,
+    strangers: Arc<Mutex<Chatter>>,
     days: Arc<Mutex<HashMap<i64, Day>>>,
 }
 
@@ -136,6 +137,7 @@ impl Handler {
             members,
             metrics,
             chatter: Arc::default(),
+            strangers: Arc::default(),
             days: Arc::default(),
         }
     }
@@ -214,7 +216,10 @@ impl Handler {
     async fn stranger(&self, speaker: &Speaker) {
         self.metrics.came(Incoming::Stranger);
         // Once in a while, and in private only: strangers do not make the bot talk.
-        let hearing = self.chatter().hear(speaker.user, 1, Timestamp::now());
+        let hearing = {
+            let mut strangers = self.strangers.lock().unwrap_or_else(PoisonError::into_inner);
+            strangers.hear(speaker.user, 1, Timestamp::now())
+        };
         if speaker.is_private && hearing == Hearing::Heard {
             info!("somebody who is not let in was told their id");
             let args = Args::new().text("id", speaker.user.to_string());

@@ -153,11 +153,16 @@ pub fn plan(
         }
     }
     for batch in announcements(&fresh) {
-        if !board.muted.contains_key(&batch.requester.chat_id) {
-            let due = complete_at(&batch, board);
-            offers.offer(1, Step::Announce(batch), due);
-        } else if batch.jobs.iter().all(|job| is_over(job)) {
-            offers.offer(0, Step::Deliver(batch), now);
+        let due = complete_at(&batch, board);
+        let is_over = batch.jobs.iter().all(|job| is_over(job));
+        let is_muted = board.muted.contains_key(&batch.requester.chat_id);
+        let is_private = batch.requester.chat_id == batch.requester.user_id;
+        match (is_over, is_muted) {
+            // What is over before anything was said is said once.
+            (true, false) if is_private => offers.offer(0, Step::Deliver(batch), due),
+            (_, false) => offers.offer(1, Step::Announce(batch), due),
+            (true, true) => offers.offer(0, Step::Deliver(batch), due),
+            (false, true) => {}
         }
     }
     board.shown.retain(|key, shown| {
@@ -410,6 +415,15 @@ mod tests {
         assert!(steps.is_empty(), "another file of it has come");
         let (steps, _) = plan(&album, &mut board, now + SECOND + ALBUM_PAUSE);
         assert_eq!(said(&steps), ["announce tj-2+tj-3+tj-4"]);
+    }
+
+    #[test]
+    fn what_is_over_at_once_is_told_of_once_but_in_a_group_shown_first() {
+        let (mut board, now) = (Board::default(), Instant::now());
+        let private = job(1, json!({}), over(json!(null)));
+        let in_group = job(2, json!({"chatId": -100}), over(json!(null)));
+        let (steps, _) = plan(&[private, in_group], &mut board, now);
+        assert_eq!(said(&steps), ["announce tj-2", "deliver tj-1"]);
     }
 
     #[test]
