@@ -1,11 +1,6 @@
 //! The identity at Telegram: calls through grammers, and the data centres that files come from.
 
-use std::{
-    collections::HashMap,
-    net::{IpAddr, SocketAddr},
-    sync::Arc,
-    time::Duration,
-};
+use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use grammers_client::{
     SenderPool,
@@ -204,8 +199,7 @@ impl Telegram {
         Ok(centre)
     }
 
-    /// The addresses meant for files, on which several connections are welcome; where there are
-    /// none, the usual ones, and one connection: a second one could cost the session.
+    /// Where a data centre is reached, as Telegram says.
     async fn doors(&self, data_centre: i32) -> Result<Doors, Error> {
         let options = self
             .addresses
@@ -222,30 +216,8 @@ impl Telegram {
                 )
             })
             .await?;
-        let of = |is_media: bool| -> Vec<SocketAddr> {
-            options
-                .iter()
-                .filter(|option| option.id == data_centre && option.media_only == is_media)
-                .filter(|option| !(option.cdn || option.tcpo_only || option.ipv6))
-                .filter(|option| option.secret.is_none())
-                .filter_map(|option| {
-                    let address: IpAddr = option.ip_address.parse().ok()?;
-                    Some(SocketAddr::new(address, u16::try_from(option.port).ok()?))
-                })
-                .collect()
-        };
-        let (media, usual) = (of(true), of(false));
-        match (media.is_empty(), usual.is_empty()) {
-            (false, _) => Ok(Doors {
-                addresses: media,
-                connections: self.account.file_connections.0,
-            }),
-            (true, false) => Ok(Doors {
-                addresses: usual,
-                connections: 1,
-            }),
-            (true, true) => Err(Error::UnexpectedReply("help.getConfig")),
-        }
+        Doors::among(options, data_centre, self.account.file_connections.0)
+            .ok_or(Error::UnexpectedReply("help.getConfig"))
     }
 
     /// The key of a data centre: the session's own, or else one that is agreed on now.
