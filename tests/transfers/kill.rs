@@ -3,14 +3,14 @@
 
 use std::time::Duration;
 
-use telestream::{api, worker::Delivery};
+use telestream::worker::Delivery;
 use telestream_sim::{
     oci::{Effect as OciEffect, Fault as OciFault, Operation},
     telegram::faults::{Effect, Fault},
 };
 use tokio::{process::Child, time::sleep};
 
-use crate::world::{CHUNK, HOME, MIB, PART, Sent, World, until};
+use crate::world::{CHUNK, HOME, MIB, PART, Sent, World, read_report, until};
 
 const SIZE: u64 = 5 * PART - 12_345;
 
@@ -157,9 +157,5 @@ async fn run(process: Child, moment: Moment) -> Delivery {
     let output = process.wait_with_output().await.unwrap();
     let told = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "{moment:?}: {told}");
-    let report: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
-    Delivery {
-        object: serde_json::from_value::<api::StoredObject>(report["object"].clone()).unwrap(),
-        link: serde_json::from_value::<api::Link>(report["link"].clone()).unwrap(),
-    }
+    read_report(&output.stdout)
 }

@@ -107,6 +107,7 @@ impl World {
         let data = TempDir::new().unwrap();
         let mut options = Options::in_dir(data.path());
         options.oci.keeping = nature.keeping;
+        options.oci.minimum_part_size = Some(10 * MIB);
         let sim = Sim::start(options).await.unwrap();
         let session = sim
             .telegram()
@@ -304,6 +305,14 @@ impl World {
         });
     }
 
+    /// Lets messages say something of their files that is not so.
+    pub fn tell(&self, tale: faults::Tale) {
+        self.sim.telegram().add_fault(faults::Fault {
+            methods: vec!["channels.getMessages".into()],
+            ..faults::Fault::of(faults::Effect::Tell(tale))
+        });
+    }
+
     /// Befalls requests of one operation.
     pub fn spoil_oci(
         &self,
@@ -332,6 +341,15 @@ fn folder(sent: &Sent) -> String {
     names::folder_of_message("test", CHANNEL, sent.message_id)
         .prefix()
         .to_owned()
+}
+
+/// What `telestream transfer` printed.
+pub fn read_report(stdout: &[u8]) -> Delivery {
+    let report: serde_json::Value = serde_json::from_slice(stdout).unwrap();
+    Delivery {
+        object: serde_json::from_value(report["object"].clone()).unwrap(),
+        link: serde_json::from_value(report["link"].clone()).unwrap(),
+    }
 }
 
 /// SHA-256 of what is behind a link.
