@@ -10,7 +10,7 @@ use grammers_client::{
 use grammers_session::{Session as _, storages::MemorySession};
 use mtproto::AuthKey;
 use tokio::{
-    sync::{Mutex, OnceCell},
+    sync::Mutex,
     task::JoinHandle,
     time::{Instant, timeout},
 };
@@ -42,7 +42,8 @@ pub struct Account {
 pub struct Telegram {
     account: Account,
     pool: Mutex<Pool>,
-    addresses: OnceCell<Vec<tl::types::DcOption>>,
+    /// What Telegram says of where its data centres are, once it was asked.
+    addresses: Mutex<Option<Arc<[tl::types::DcOption]>>>,
     centres: Mutex<HashMap<i32, Arc<Centre>>>,
     /// What came of making foreign data centres know the identity.
     authorizations: Mutex<HashMap<i32, Authorization>>,
@@ -106,7 +107,7 @@ impl Telegram {
         let telegram = Arc::new(Self {
             pool: Mutex::new(Pool::start(&account)),
             account,
-            addresses: OnceCell::new(),
+            addresses: Mutex::default(),
             centres: Mutex::default(),
             authorizations: Mutex::default(),
             opener: Arc::new(Opener::start()),
@@ -199,24 +200,30 @@ impl Telegram {
         Ok(centre)
     }
 
+    /// Forgets where a data centre is, unless that was looked up again since `centre` was in use:
+    /// the next read asks Telegram.
+    pub(super) async fn forget(&self, data_centre: i32, centre: &Arc<Centre>) {
+        let mut centres = self.centres.lock().await;
+        let used = centres.get(&data_centre);
+        if used.is_some_and(|used| Arc::ptr_eq(used, centre)) {
+            centres.remove(&data_centre);
+            *self.addresses.lock().await = None;
+        }
+    }
+
     /// Where a data centre is reached, as Telegram says.
     async fn doors(&self, data_centre: i32) -> Result<Doors, Error> {
-        let options = self
-            .addresses
-            .get_or_try_init(|| async {
-                let tl::enums::Config::Config(config) =
-                    self.call_home(&tl::functions::help::GetConfig {}).await?;
-                let option = |tl::enums::DcOption::Option(option)| option;
-                Ok::<_, Error>(
-                    config
-                        .dc_options
-                        .into_iter()
-                        .map(option)
-                        .collect::<Vec<_>>(),
-                )
-            })
-            .await?;
-        Doors::among(options, data_centre, self.account.file_connections.0)
+        let mut addresses = self.addresses.lock().await;
+        let options = if let Some(options) = &*addresses {
+            Arc::clone(options)
+        } else {
+            let tl::enums::Config::Config(config) =
+                self.call_home(&tl::functions::help::GetConfig {}).await?;
+            let option = |tl::enums::DcOption::Option(option)| option;
+            let options = config.dc_options.into_iter().map(option).collect();
+            Arc::clone(addresses.insert(options))
+        };
+        Doors::among(&options, data_centre, self.account.file_connections.0)
             .ok_or(Error::UnexpectedReply("help.getConfig"))
     }
 

@@ -104,9 +104,13 @@ impl RemoteFile {
             return Err((Error::UnexpectedReply("getMessages"), Some(buffer)));
         };
         let data_centre = self.data_centre.load(Ordering::Relaxed);
-        match self.telegram.centre(data_centre).await {
-            Ok(centre) => centre.fetch(query(location, at), buffer).await,
-            Err(error) => Err((error, Some(buffer))),
+        let centre = match self.telegram.centre(data_centre).await {
+            Ok(centre) => centre,
+            Err(error) => return Err((error, Some(buffer))),
+        };
+        let reply = centre.fetch(query(location, at), buffer).await;
+        if let Err((Error::WrongDataCentre, _)) = &reply {
+            self.telegram.forget(data_centre, &centre).await;
         }
     }
 
@@ -134,6 +138,7 @@ impl RemoteFile {
                     .await?;
             }
             _ if error.class() == crate::Class::Transient => {
+        reply
                 debug!(%error, tries, "reading a chunk again");
                 sleep(Duration::from_millis(200 << tries)).await;
             }

@@ -4,14 +4,14 @@ use std::time::{Duration, Instant};
 
 use telestream::Class;
 use telestream_sim::telegram::{
-    faults::{Companion, DoorConduct, Effect, Fault, Forgery},
+    faults::{Companion, DoorConduct, Effect, Fault, Forgery, Tale},
     ids::{ChatId, Door},
     keys::SignedIn,
 };
 
 use tokio::time::sleep;
 
-use crate::world::{ABROAD, CHANNEL, CHUNK, HOME, MIB, Nature, World, until};
+use crate::world::{ABROAD, CHANNEL, CHUNK, HOME, MIB, Nature, PART, World, read_report, until};
 
 fn rpc_error(code: i32, message: &str) -> Effect {
     Effect::Error {
@@ -47,6 +47,11 @@ async fn what_telegram_does_wrong_is_got_over() {
             "a key that is unknown for once",
             1,
             Effect::Refuse { code: -404 },
+        ),
+        (
+            "a data centre that is another for once",
+            1,
+            Effect::Refuse { code: -444 },
         ),
     ] {
         let world = World::start().await;
@@ -93,6 +98,33 @@ async fn a_session_that_is_refused_is_told_apart() {
         assert!(error.to_string().contains(name), "{error}");
         assert_eq!(world.left_by(&sent), (0, 0, 0));
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_address_that_is_of_another_data_centre_is_looked_up_anew() {
+    let world = World::start().await;
+    let looked_up = || {
+        let traffic = world.sim.telegram().traffic();
+        traffic.door(HOME, Door::Main).calls_of("help.getConfig")
+    };
+    let sent = world.send(3 * MIB, HOME).await;
+    world.transfer(&sent).await.unwrap();
+
+    world.sim.telegram().reset_traffic();
+    world.spoil_telegram(0, Some(1), Effect::Refuse { code: -444 });
+    let sent = world.send(3 * MIB, HOME).await;
+    let delivery = world.transfer(&sent).await.unwrap();
+    world.assert_arrived(&sent, &delivery).await;
+    assert_eq!(looked_up(), 1);
+
+    world.spoil_telegram(0, None, Effect::Refuse { code: -444 });
+    let sent = world.send(3 * MIB, HOME).await;
+    let error = world.transfer(&sent).await.unwrap_err();
+    assert_eq!(
+        (error.reason(), error.class()),
+        ("WrongDataCentre", Class::Transient)
+    );
+    assert_eq!(world.left_by(&sent), (0, 0, 0));
 }
 
 #[tokio::test(flavor = "multi_thread")]

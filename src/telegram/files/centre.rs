@@ -441,6 +441,11 @@ impl Dispatcher {
                     name: name.to_owned(),
                 });
             }
+            if code == TransportCode::WRONG_DC {
+                // It would say so each time: whoever knows where it is has to look anew.
+                warn!("an address is not of the data centre that it was given for");
+                return self.fail_all(|| Error::WrongDataCentre);
+            }
             if code == TransportCode::FLOOD {
                 self.refused(now);
                 self.failures += 1;
