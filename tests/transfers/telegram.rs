@@ -268,6 +268,35 @@ async fn pieces_that_stay_wrong_end_the_attempt() {
     }
 }
 
+/// A message that says too little would have its file cut off, and nobody would know.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_size_that_is_not_so_ends_the_attempt() {
+    for (real, told) in [
+        (3 * MIB, 0),
+        (3 * MIB, CHUNK),
+        (3 * MIB, 3 * MIB - CHUNK),
+        (3 * MIB, 3 * MIB - 1),
+        (3 * MIB, 3 * MIB + 1),
+        (3 * MIB, 4 * MIB),
+        (40 * MIB, 2 * PART),
+        (40 * MIB, 3 * PART),
+    ] {
+        let world = World::start().await;
+        let sent = world.send(real, HOME).await;
+        world.tell(Tale::Size {
+            bytes: told.try_into().unwrap(),
+        });
+        let error = world.transfer(&sent).await.unwrap_err();
+        assert_eq!(
+            (error.reason(), error.class()),
+            ("TelegramMisbehaved", Class::Transient),
+            "{told} of {real}"
+        );
+        let (objects, links, _) = world.left_by(&sent);
+        assert_eq!((objects, links), (0, 0), "{told} of {real}");
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_file_on_a_cdn_is_a_reason() {
     let world = World::start().await;
