@@ -128,6 +128,39 @@ async fn an_address_that_is_of_another_data_centre_is_looked_up_anew() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_chunk_that_is_overdue_is_asked_for_twice_and_not_waited_for() {
+    let world = World::start().await;
+    let sent = world.send(20 * MIB, HOME).await;
+    let late = Duration::from_secs(20).as_millis();
+    let milliseconds = late.try_into().unwrap();
+    world.spoil_telegram(9, Some(1), Effect::Delay { milliseconds });
+    let delivery = world.transfer(&sent).await.unwrap();
+    // The late answer has not come yet: what was served once was asked for twice. And no
+    // connection was given up for it, which would have helped too, but later.
+    assert_eq!(world.assert_arrived(&sent, &delivery).await, 0);
+    let media = world.sim.telegram().traffic().door(HOME, Door::Media);
+    let pieces = sent.size / CHUNK;
+    assert!(media.calls_of("upload.getFile") > pieces + 1, "{media:?}");
+    assert_eq!(media.open, usize::try_from(media.opened).unwrap());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn where_a_file_has_moved_to_is_learned_once() {
+    let world = World::start().await;
+    let sent = world.send(60 * MIB, ABROAD).await;
+    world.tell(Tale::DataCentre { dc: HOME });
+    let delivery = world.transfer(&sent).await.unwrap();
+    assert_eq!(world.assert_arrived(&sent, &delivery).await, 0);
+    let traffic = world.sim.telegram().traffic();
+    let asked = traffic.door(HOME, Door::Media).calls_of("upload.getFile");
+    // All that was under way before the first of them was answered.
+    assert!((1..=32).contains(&asked), "{asked} of them at the old one");
+    let pieces = sent.size / CHUNK;
+    let found = traffic.door(ABROAD, Door::Media).calls_of("upload.getFile");
+    assert!(found >= pieces, "{found} of {pieces}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_session_goes_on_when_telegram_forgets_half_of_it() {
     let world = World::start().await;
     let sent = world.send(60 * MIB, HOME).await;
