@@ -362,6 +362,38 @@ async fn a_message_that_is_deleted_under_way_is_a_reason() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_message_that_is_edited_under_way_is_a_reason() {
+    for tale in [Tale::Document { id: 7 }, Tale::Size { bytes: 7 }] {
+        let world = World::start().await;
+        let sent = world.send(60 * MIB, HOME).await;
+        world.set_telegram_rate(Some(8 * MIB));
+        let (failed, ()) = tokio::join!(world.transfer(&sent), async {
+            until("something is stored", || world.stored(&sent) > 0).await;
+            world.tell(tale);
+            world.sim.telegram().expire_file_references();
+            world.set_telegram_rate(None);
+        });
+        let error = failed.unwrap_err();
+        assert_eq!(
+            (error.reason(), error.class()),
+            ("MediaChanged", Class::Permanent),
+            "{tale:?}"
+        );
+        let (objects, links, _) = world.left_by(&sent);
+        assert_eq!((objects, links), (0, 0));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_file_that_may_not_be_passed_on_is_read_where_it_stands() {
+    let world = World::start().await;
+    let sent = world.send(3 * MIB, HOME).await;
+    world.tell(Tale::Protected);
+    let delivery = world.transfer(&sent).await.unwrap();
+    assert_eq!(world.assert_arrived(&sent, &delivery).await, 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_data_centre_that_cannot_be_reached_is_a_reason() {
     for conduct in [DoorConduct::Close, DoorConduct::Ignore] {
         let world = World::start().await;
