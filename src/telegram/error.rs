@@ -50,7 +50,7 @@ pub enum Error {
     #[error("Telegram's answer to {0} makes no sense")]
     UnexpectedReply(&'static str),
     /// No answer in time.
-    #[error("Telegram did not answer within {} s", .0.as_secs())]
+    #[error("Telegram did not answer within {} s, as it never does if this clock is ahead", .0.as_secs())]
     Timeout(Duration),
     /// Telegram refused a request.
     #[error("Telegram refused the request: {0}")]

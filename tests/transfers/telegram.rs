@@ -192,6 +192,30 @@ async fn a_clock_that_jumps_does_no_harm() {
     }
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn a_clock_that_is_behind_from_the_start_does_no_harm() {
+    let world = World::start().await;
+    let sent = world.send(20 * MIB + 1, HOME).await;
+    world.sim.telegram().set_clock_offset(3600);
+    let output = world.process(&sent).output().await.unwrap();
+    let told = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{told}");
+    let delivery = read_report(&output.stdout);
+    assert_eq!(world.assert_arrived(&sent, &delivery).await, 0);
+}
+
+/// grammers numbers its messages by the clock, and can go back by no second.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_clock_that_is_ahead_from_the_start_is_a_reason() {
+    let world = World::start().await;
+    let sent = world.send(MIB, HOME).await;
+    world.sim.telegram().set_clock_offset(-3600);
+    let output = world.process(&sent).output().await.unwrap();
+    let told = String::from_utf8_lossy(&output.stderr);
+    assert!(!output.status.success() && told.contains("clock"), "{told}");
+    assert_eq!(world.left_by(&sent), (0, 0, 0));
+}
+
 /// The manners that a server may have; none of them is anybody's business but the connection's.
 #[tokio::test(flavor = "multi_thread")]
 async fn how_telegram_puts_its_answers_makes_no_difference() {
