@@ -42,6 +42,9 @@ pub const CHUNK: u64 = 512 * 1024;
 pub const PART: u64 = 16 * MIB;
 
 /// How long anything may take that is waited for.
+/// What some of Oracle's documents say that parts must have.
+const MINIMUM_PART_SIZE: u64 = 10 * MIB;
+
 const PATIENCE: Duration = Duration::from_mins(1);
 
 /// Both stand-ins and an engine that is connected to them.
@@ -107,7 +110,7 @@ impl World {
         let data = TempDir::new().unwrap();
         let mut options = Options::in_dir(data.path());
         options.oci.keeping = nature.keeping;
-        options.oci.minimum_part_size = Some(10 * MIB);
+        options.oci.minimum_part_size = Some(MINIMUM_PART_SIZE);
         let sim = Sim::start(options).await.unwrap();
         let session = sim
             .telegram()
