@@ -45,7 +45,8 @@ pub const PART: u64 = 16 * MIB;
 /// What some of Oracle's documents say that parts must have.
 const MINIMUM_PART_SIZE: u64 = 10 * MIB;
 
-const PATIENCE: Duration = Duration::from_mins(1);
+/// How long anything may take that is waited for.
+const PATIENCE: Duration = Duration::from_mins(2);
 
 /// Both stand-ins and an engine that is connected to them.
 pub struct World {
