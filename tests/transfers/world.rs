@@ -2,6 +2,7 @@
 
 use std::{
     fs,
+    path::PathBuf,
     process::Stdio,
     sync::{Arc, Mutex},
     time::{Duration, Instant},
@@ -41,7 +42,6 @@ pub const MIB: u64 = 1024 * 1024;
 pub const CHUNK: u64 = 512 * 1024;
 pub const PART: u64 = 16 * MIB;
 
-/// How long anything may take that is waited for.
 /// What some of Oracle's documents say that parts must have.
 const MINIMUM_PART_SIZE: u64 = 10 * MIB;
 
@@ -126,7 +126,7 @@ impl World {
         let config = sim.oci().client_config();
         let engine = Engine {
             telegram: Telegram::connect(account).await.unwrap(),
-            storage: storage(&config, nature.timeouts),
+            storage: storage(&config, nature.timeouts, credentials(&config)),
             window: Window::default(),
         };
         Self {
@@ -137,9 +137,8 @@ impl World {
         }
     }
 
-    /// `telestream transfer` of that message, in a process of its own.
-    pub fn process(&self, sent: &Sent) -> Command {
-        let config = self.sim.oci().client_config();
+    /// Writes an OCI configuration file, or another in its place.
+    pub fn write_profile(&self, config: &oci::ClientConfig) -> PathBuf {
         let file = |name: &str| self.data.path().join(name);
         fs::write(file("key.pem"), &config.private_key).unwrap();
         let profile = format!(
@@ -155,8 +154,8 @@ impl World {
         command
             .env_clear()
             .env("API_ID", "1")
-            .env("SESSION_FILE", file("session.json"))
-            .env("OCI_CONFIG_FILE", file("oci-config"))
+            .env("SESSION_FILE", self.data.path().join("session.json"))
+            .env("OCI_CONFIG_FILE", self.write_profile(&config))
             .env("OCI_NAMESPACE", config.namespace)
             .env("OCI_BUCKETNAME", config.bucket)
             .env("OCI_ENDPOINT", config.endpoint)
@@ -165,6 +164,12 @@ impl World {
             .arg(format!("--chat={CHANNEL}"))
             .arg(format!("--message={}", sent.message_id))
             .stdin(Stdio::null())
+        file("oci-config")
+    }
+
+    /// `telestream transfer` of that message, in a process of its own.
+    pub fn process(&self, sent: &Sent) -> Command {
+        let config = self.sim.oci().client_config();
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
             .kill_on_drop(true);
@@ -367,18 +372,28 @@ pub async fn download(url: &str) -> [u8; 32] {
     digest.finish().as_ref().try_into().unwrap()
 }
 
-fn storage(config: &oci::ClientConfig, timeouts: Timeouts) -> ObjectStorage {
-    let credentials = Credentials::from_api_key(&ApiKey {
+/// What signs with the key of that configuration.
+pub fn credentials(config: &oci::ClientConfig) -> Credentials {
+    Credentials::from_api_key(&ApiKey {
         tenancy: config.tenancy.clone(),
         user: config.user.clone(),
         fingerprint: config.fingerprint.clone(),
         private_key: config.private_key.clone(),
         pass_phrase: None,
-    });
+    })
+    .unwrap()
+}
+
+/// A client of Object Storage.
+pub fn storage(
+    config: &oci::ClientConfig,
+    timeouts: Timeouts,
+    credentials: Credentials,
+) -> ObjectStorage {
     let mut settings = Settings::new(
         Endpoint::at(&config.endpoint).unwrap(),
         Namespace::new(config.namespace.clone()).unwrap(),
-        credentials.unwrap(),
+        credentials,
     );
     settings.retry = RetryPolicy {
         base: Duration::from_millis(10),
