@@ -318,6 +318,24 @@ async fn a_region_that_nobody_answers_for_is_a_reason() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn an_upload_that_was_given_a_wrong_part_is_given_up() {
+    let world = World::start().await;
+    let sent = world.send(60 * MIB, HOME).await;
+    let (notes, stop) = (Notes::default(), CancellationToken::new());
+    world.spoil_oci(Operation::UploadPart, 2, None, OciEffect::StoreGarbled);
+    let failed = world.attempt(&sent, History::None, &notes, &stop).await;
+    let error = failed.unwrap_err();
+    assert_eq!(
+        (error.reason(), error.class()),
+        ("ChecksumMismatch", Class::Transient)
+    );
+    assert_eq!(world.left_by(&sent), (0, 0, 0));
+    world.sim.oci().clear_faults();
+    let delivery = world.attempt(&sent, notes.history(), &notes, &stop).await;
+    world.assert_arrived(&sent, &delivery.unwrap()).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn refusals_that_last_are_reasons() {
     use Operation::{CreateMultipartUpload as Create, UploadPart};
     for (operation, status, code, class) in [

@@ -96,6 +96,20 @@ impl Journal for Notes {
 }
 
 impl Notes {
+    /// An attempt begins. Should it be cut off, nobody knows what it has verified.
+    fn begin(&self) {
+        if let Some(upload) = &mut *self.0.lock().unwrap() {
+            upload.verified = None;
+        }
+    }
+
+    /// An attempt has ended by itself.
+    fn end(&self, meter: &Meter) {
+        if let Some(upload) = meter.read_upload(1) {
+            *self.0.lock().unwrap() = Some(upload);
+        }
+    }
+
     /// What the next attempt is told.
     pub fn history(&self) -> History {
         History::Attempted(self.0.lock().unwrap().clone())
@@ -150,6 +164,12 @@ impl World {
             file("key.pem").display()
         );
         fs::write(file("oci-config"), profile).unwrap();
+        file("oci-config")
+    }
+
+    /// `telestream transfer` of that message, in a process of its own.
+    pub fn process(&self, sent: &Sent) -> Command {
+        let config = self.sim.oci().client_config();
         let mut command = Command::new(env!("CARGO_BIN_EXE_telestream"));
         command
             .env_clear()
@@ -164,12 +184,6 @@ impl World {
             .arg(format!("--chat={CHANNEL}"))
             .arg(format!("--message={}", sent.message_id))
             .stdin(Stdio::null())
-        file("oci-config")
-    }
-
-    /// `telestream transfer` of that message, in a process of its own.
-    pub fn process(&self, sent: &Sent) -> Command {
-        let config = self.sim.oci().client_config();
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
             .kill_on_drop(true);
@@ -247,7 +261,10 @@ impl World {
     ) -> Result<Delivery, TransferError> {
         let meter = Arc::new(Meter::start());
         let order = self.order(sent, history);
-        self.engine.run(&order, notes, &meter, stop).await
+        notes.begin();
+        let result = self.engine.run(&order, notes, &meter, stop).await;
+        notes.end(&meter);
+        result
     }
 
     /// A first attempt that nobody stops.
