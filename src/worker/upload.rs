@@ -352,7 +352,7 @@ impl<J: Journal> Upload<'_, J> {
         known: Option<&api::Upload>,
     ) -> Result<Option<Begun>, TransferError> {
         let found = match known {
-            Some(known) => self.known(known)?,
+            Some(known) => self.known(known).await?,
             None => self.find().await?.map(|upload| (upload, fresh)),
         };
         let Some((upload, layout)) = found else {
@@ -380,27 +380,33 @@ impl<J: Journal> Upload<'_, J> {
         }))
     }
 
-    /// The upload that was written down, if it is of this very object and file.
-    fn known(&self, known: &api::Upload) -> Result<Option<(oci::Upload, Layout)>, TransferError> {
+    /// The upload that was written down, if it is of this very object and file. Otherwise the
+    /// message was edited, and it is aborted.
+    async fn known(
+        &self,
+        known: &api::Upload,
+    ) -> Result<Option<(oci::Upload, Layout)>, TransferError> {
         let Target {
             object,
             size,
             file_id,
             ..
         } = self.target;
-        if known.object_name != object.as_str() || known.file_id != *file_id {
-            return Ok(None);
-        }
-        let part_size = u64::try_from(known.part_size).unwrap_or_default();
-        let Some(layout) = Layout::resume(*size, part_size) else {
-            return Ok(None);
-        };
         let upload = oci::Upload {
             bucket: self.order.bucket.clone(),
-            object: object.clone(),
+            object: ObjectName::new(&known.object_name)?,
             id: oci::UploadId::new(&known.upload_id)?,
         };
-        Ok(Some((upload, layout)))
+        let part_size = u64::try_from(known.part_size).unwrap_or_default();
+        let is_of_this = upload.object == *object && known.file_id == *file_id;
+        match Layout::resume(*size, part_size) {
+            Some(layout) if is_of_this => Ok(Some((upload, layout))),
+            _ => {
+                warn!("an earlier attempt's upload is of another file; it is aborted");
+                self.storage.abort_multipart_upload(&upload).await?;
+                Ok(None)
+            }
+        }
     }
 
     /// The last upload of that name, if the message held this file by then. All others of that

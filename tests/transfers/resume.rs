@@ -1,14 +1,18 @@
 //! Attempts that end early, and those that follow.
 
-use std::convert::Infallible;
+use std::{convert::Infallible, sync::Arc};
 
 use bytes::Bytes;
 use futures::stream;
-use telestream::{Class, oci::PartNumber, worker::History};
+use telestream::{
+    Class,
+    oci::PartNumber,
+    worker::{History, Meter},
+};
 use telestream_sim::telegram::ids::ChatId;
 use tokio_util::sync::CancellationToken;
 
-use crate::world::{CHANNEL, HOME, MIB, Notes, PART, Sent, World, until};
+use crate::world::{CHANNEL, HOME, MIB, Notes, PART, Sent, World, download, until};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_stopped_transfer_keeps_its_parts_and_the_next_attempt_goes_on() {
@@ -87,6 +91,22 @@ async fn a_part_of_which_the_attempt_before_knows_nothing_is_stored_again() {
     let delivery = world.attempt(&sent, notes.history(), &notes, &stop).await;
     let again = world.assert_arrived(&sent, &delivery.unwrap()).await;
     assert_eq!(again, 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_stored_of_a_message_before_it_was_edited_is_given_up() {
+    let world = World::start().await;
+    let before = world.send(7 * PART, HOME).await;
+    let after = world.send(7 * PART - MIB, HOME).await;
+    let (notes, stop) = (Notes::default(), CancellationToken::new());
+    stopped(&world, &before, &notes).await;
+    let mut order = world.order(&before, notes.history());
+    order.message.message_id = after.message_id;
+    let meter = Arc::new(Meter::start());
+    let delivery = world.engine.run(&order, &notes, &meter, &stop).await;
+    let delivery = delivery.unwrap();
+    assert_eq!(download(&delivery.link.url).await, after.sha256);
+    assert_eq!(world.left_by(&before), (1, 1, 0));
 }
 
 #[tokio::test(flavor = "multi_thread")]
