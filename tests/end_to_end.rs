@@ -27,6 +27,9 @@ const CHANNEL: i64 = -1_001_234_567_890;
 const NAMESPACE: &str = "telestream";
 const MIB: u64 = 1024 * 1024;
 
+/// What some of Oracle's documents say that parts must have.
+const MINIMUM_PART_SIZE: u64 = 10 * MIB;
+
 /// The product on a node of its own, between two stand-ins.
 struct World {
     node: Node,
@@ -50,6 +53,7 @@ impl World {
         let mut options = Options::in_dir(data.path());
         options.listen = IpAddr::V4(node.host_address);
         options.advertise = node.host_address;
+        options.oci.minimum_part_size = Some(MINIMUM_PART_SIZE);
         let sim = Sim::start(options).await.unwrap();
         let http = reqwest::Client::new();
         let admin = format!("http://{}", sim.admin_address());

@@ -15,7 +15,7 @@ use raw::{Client, PATIENCE, SIZE, address, get_file, location, publish, session,
 use telestream_sim::Sim;
 use telestream_sim::content::Content as FileContent;
 use telestream_sim::telegram::faults::{
-    Companion, DoorConduct, Effect, Fault, Forgery, KeySharing,
+    Companion, DoorConduct, Effect, Fault, Forgery, KeySharing, Tale,
 };
 use telestream_sim::telegram::ids::{DcId, Door};
 use telestream_sim::telegram::keys::{SessionDocument, SignedIn};
@@ -70,6 +70,37 @@ impl Scene {
         let piece = self.client.file(self.file.clone(), 0, LIMIT).await;
         piece.expect("a piece")
     }
+}
+
+#[tokio::test]
+async fn messages_say_of_their_documents_what_is_not_so() {
+    let (_dir, sim) = start().await;
+    let session = session(&sim, SignedIn::All);
+    let id = publish(&sim, DcId(2), MediaKind::Document).await;
+    let mut client = Client::ready(&sim, &session).await;
+    let real = client.document(id).await;
+    for tale in [
+        Tale::Size { bytes: 7 },
+        Tale::Document { id: 8 },
+        Tale::DataCentre { dc: DcId(4) },
+        Tale::Protected,
+    ] {
+        sim.telegram().add_fault(Fault {
+            times: Some(1),
+            ..Fault::of(Effect::Tell(tale))
+        });
+        let told = client.document(id).await;
+        let mut expected = real.clone();
+        match tale {
+            Tale::Size { bytes } => expected.size = bytes,
+            Tale::Document { id } => expected.id = id,
+            Tale::DataCentre { dc } => expected.dc_id = dc.0,
+            Tale::Protected => {}
+        }
+        expected.file_reference.clone_from(&told.file_reference);
+        assert_eq!(told, expected, "{tale:?}");
+    }
+    sim.stop().await;
 }
 
 fn expected() -> Vec<u8> {

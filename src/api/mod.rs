@@ -23,8 +23,8 @@ pub use spec::{
     TransferJob, TransferJobSpec,
 };
 pub use status::{
-    Assignment, Delivery, Link, Notified, Outcome, OutcomeResult, Phase, Progress, StopReason, StoredObject,
-    TransferJobStatus, Upload,
+    Assignment, Delivery, Link, Notified, Outcome, OutcomeResult, Phase, Progress, StopReason,
+    StoredObject, TransferJobStatus, Upload, VerifiedParts,
 };
 
 /// The `CustomResourceDefinition`.

@@ -214,6 +214,40 @@ pub struct Upload {
 
     /// Telegram's id of the file that the parts are of: an edited message holds another.
     pub file_id: i64,
+
+    /// The parts whose checksum is known. Written as null where it is absent, so that nothing is
+    /// left of another upload's.
+    #[serde(default)]
+    pub verified: Option<VerifiedParts>,
+}
+
+/// The parts of an upload whose CRC32C was compared with what Object Storage computed, as an attempt
+/// wrote them down at its end: with it, the next one can compare that of the whole object. It
+/// takes as many bytes for any number of parts.
+#[derive(JsonSchema, Serialize, Deserialize, Clone, Debug, PartialEq)]
+#[serde(rename_all = "camelCase")]
+pub struct VerifiedParts {
+    /// The attempt that wrote this down. Of parts that a later one stored it says nothing.
+    #[schemars(range(min = 1))]
+    pub attempt: i32,
+
+    /// The number of the last of them.
+    #[schemars(range(min = 0, max = 10_000))]
+    pub through: u16,
+
+    /// The numbers before it that do not belong to them: those that were under way.
+    #[serde(default)]
+    #[schemars(length(max = 16))]
+    pub missing: Vec<u16>,
+
+    /// What they add to the CRC32C of the whole, base64 of four bytes big-endian.
+    #[schemars(length(max = 8))]
+    pub crc32c: String,
+}
+
+impl VerifiedParts {
+    /// More are not written down.
+    pub const MOST_MISSING: usize = 16;
 }
 
 /// A whole object.

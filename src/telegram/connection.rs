@@ -1,11 +1,6 @@
 //! The identity at Telegram: calls through grammers, and the data centres that files come from.
 
-use std::{
-    collections::HashMap,
-    net::{IpAddr, SocketAddr},
-    sync::Arc,
-    time::Duration,
-};
+use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use grammers_client::{
     SenderPool,
@@ -15,7 +10,7 @@ use grammers_client::{
 use grammers_session::{Session as _, storages::MemorySession};
 use mtproto::AuthKey;
 use tokio::{
-    sync::{Mutex, OnceCell},
+    sync::Mutex,
     task::JoinHandle,
     time::{Instant, timeout},
 };
@@ -47,7 +42,8 @@ pub struct Account {
 pub struct Telegram {
     account: Account,
     pool: Mutex<Pool>,
-    addresses: OnceCell<Vec<tl::types::DcOption>>,
+    /// What Telegram says of where its data centres are, once it was asked.
+    addresses: Mutex<Option<Arc<[tl::types::DcOption]>>>,
     centres: Mutex<HashMap<i32, Arc<Centre>>>,
     /// What came of making foreign data centres know the identity.
     authorizations: Mutex<HashMap<i32, Authorization>>,
@@ -111,7 +107,7 @@ impl Telegram {
         let telegram = Arc::new(Self {
             pool: Mutex::new(Pool::start(&account)),
             account,
-            addresses: OnceCell::new(),
+            addresses: Mutex::default(),
             centres: Mutex::default(),
             authorizations: Mutex::default(),
             opener: Arc::new(Opener::start()),
@@ -204,48 +200,31 @@ impl Telegram {
         Ok(centre)
     }
 
-    /// The addresses meant for files, on which several connections are welcome; where there are
-    /// none, the usual ones, and one connection: a second one could cost the session.
-    async fn doors(&self, data_centre: i32) -> Result<Doors, Error> {
-        let options = self
-            .addresses
-            .get_or_try_init(|| async {
-                let tl::enums::Config::Config(config) =
-                    self.call_home(&tl::functions::help::GetConfig {}).await?;
-                let option = |tl::enums::DcOption::Option(option)| option;
-                Ok::<_, Error>(
-                    config
-                        .dc_options
-                        .into_iter()
-                        .map(option)
-                        .collect::<Vec<_>>(),
-                )
-            })
-            .await?;
-        let of = |is_media: bool| -> Vec<SocketAddr> {
-            options
-                .iter()
-                .filter(|option| option.id == data_centre && option.media_only == is_media)
-                .filter(|option| !(option.cdn || option.tcpo_only || option.ipv6))
-                .filter(|option| option.secret.is_none())
-                .filter_map(|option| {
-                    let address: IpAddr = option.ip_address.parse().ok()?;
-                    Some(SocketAddr::new(address, u16::try_from(option.port).ok()?))
-                })
-                .collect()
-        };
-        let (media, usual) = (of(true), of(false));
-        match (media.is_empty(), usual.is_empty()) {
-            (false, _) => Ok(Doors {
-                addresses: media,
-                connections: self.account.file_connections.0,
-            }),
-            (true, false) => Ok(Doors {
-                addresses: usual,
-                connections: 1,
-            }),
-            (true, true) => Err(Error::UnexpectedReply("help.getConfig")),
+    /// Forgets where a data centre is, unless that was looked up again since `centre` was in use:
+    /// the next read asks Telegram.
+    pub(super) async fn forget(&self, data_centre: i32, centre: &Arc<Centre>) {
+        let mut centres = self.centres.lock().await;
+        let used = centres.get(&data_centre);
+        if used.is_some_and(|used| Arc::ptr_eq(used, centre)) {
+            centres.remove(&data_centre);
+            *self.addresses.lock().await = None;
         }
+    }
+
+    /// Where a data centre is reached, as Telegram says.
+    async fn doors(&self, data_centre: i32) -> Result<Doors, Error> {
+        let mut addresses = self.addresses.lock().await;
+        let options = if let Some(options) = &*addresses {
+            Arc::clone(options)
+        } else {
+            let tl::enums::Config::Config(config) =
+                self.call_home(&tl::functions::help::GetConfig {}).await?;
+            let option = |tl::enums::DcOption::Option(option)| option;
+            let options = config.dc_options.into_iter().map(option).collect();
+            Arc::clone(addresses.insert(options))
+        };
+        Doors::among(&options, data_centre, self.account.file_connections.0)
+            .ok_or(Error::UnexpectedReply("help.getConfig"))
     }
 
     /// The key of a data centre: the session's own, or else one that is agreed on now.

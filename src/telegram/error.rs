@@ -50,7 +50,7 @@ pub enum Error {
     #[error("Telegram's answer to {0} makes no sense")]
     UnexpectedReply(&'static str),
     /// No answer in time.
-    #[error("Telegram did not answer within {} s", .0.as_secs())]
+    #[error("Telegram did not answer within {} s, as it never does if this clock is ahead", .0.as_secs())]
     Timeout(Duration),
     /// Telegram refused a request.
     #[error("Telegram refused the request: {0}")]
@@ -58,6 +58,9 @@ pub enum Error {
     /// The data centre that stores the file is out of reach.
     #[error("the Telegram data centre that stores the file is out of reach: {0}")]
     Unreachable(#[source] Arc<ConnectionError>),
+    /// An address that Telegram gave for a data centre is of another one.
+    #[error("an address that Telegram gave for a data centre is of another one")]
+    WrongDataCentre,
     /// The connection failed.
     #[error("the connection to Telegram failed: {0}")]
     Connection(#[source] Box<InvocationError>),
@@ -88,6 +91,7 @@ impl Error {
             | Self::Timeout(_)
             | Self::Rpc(_)
             | Self::Unreachable(_)
+            | Self::WrongDataCentre
             | Self::Connection(_) => Class::Transient,
         }
     }
@@ -106,6 +110,7 @@ impl Error {
             Self::Timeout(_) => "TelegramTimeout",
             Self::Rpc(_) => "TelegramRefused",
             Self::Unreachable(_) | Self::Connection(_) => "TelegramUnavailable",
+            Self::WrongDataCentre => "WrongDataCentre",
         }
     }
 }

@@ -58,12 +58,38 @@ impl RemoteFile {
     /// the file.
     ///
     /// Short flood waits, moved files, expired file references and lost connections are dealt with
-    /// here.
+    /// here. The last chunk comes only if the file ends where the message says.
     ///
     /// # Errors
     /// What remains after that.
     pub async fn read(&self, offset: u64) -> Result<Bytes, Error> {
-        let expected = self.media.size.saturating_sub(offset).min(u64::from(CHUNK));
+        let left = self.media.size.saturating_sub(offset);
+        let expected = left.min(u64::from(CHUNK));
+        let bytes = self.read_exactly(offset, expected).await?;
+        if left == expected {
+            self.check_end().await?;
+        }
+        Ok(bytes)
+    }
+
+    /// Checks that nothing follows what the message says is the end. An answer that is shorter than
+    /// what was asked for shows that by itself; where the last one is not, or none is asked for,
+    /// more than the file is asked for.
+    ///
+    /// # Errors
+    /// [`Error::WrongLength`] if something follows; what remains of others.
+    pub async fn check_end(&self) -> Result<(), Error> {
+        let size = self.media.size;
+        if !size.is_multiple_of(u64::from(CHUNK)) {
+            return Ok(());
+        }
+        match self.read_exactly(size, 0).await {
+            Err(Error::Rpc(rpc)) if rpc.name == "OFFSET_INVALID" => Ok(()),
+            nothing => nothing.map(drop),
+        }
+    }
+
+    async fn read_exactly(&self, offset: u64, expected: u64) -> Result<Bytes, Error> {
         let expected = usize::try_from(expected).unwrap_or(usize::MAX);
         let mut reserved = None;
         let mut tries = 0;
@@ -104,10 +130,15 @@ impl RemoteFile {
             return Err((Error::UnexpectedReply("getMessages"), Some(buffer)));
         };
         let data_centre = self.data_centre.load(Ordering::Relaxed);
-        match self.telegram.centre(data_centre).await {
-            Ok(centre) => centre.fetch(query(location, at), buffer).await,
-            Err(error) => Err((error, Some(buffer))),
+        let centre = match self.telegram.centre(data_centre).await {
+            Ok(centre) => centre,
+            Err(error) => return Err((error, Some(buffer))),
+        };
+        let reply = centre.fetch(query(location, at), buffer).await;
+        if let Err((Error::WrongDataCentre, _)) = &reply {
+            self.telegram.forget(data_centre, &centre).await;
         }
+        reply
     }
 
     /// Does what lets the next try succeed, or hands the error back.

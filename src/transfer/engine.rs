@@ -58,6 +58,9 @@ pub trait Progress: Send + Sync {
 
     /// So many bytes that were handed over have to be moved again.
     fn lost(&self, bytes: u64);
+
+    /// A part is stored, and its checksum was compared if the sink has told one.
+    fn stored(&self, part: &StoredPart);
 }
 
 /// The bytes of a part as they arrive.
@@ -167,7 +170,10 @@ impl<S: Source, K: Sink> Transfer<'_, S, K> {
         let mut tries = 0;
         loop {
             let (error, moved) = match self.store_once(part).await {
-                Ok(stored) => return Ok(stored),
+                Ok(stored) => {
+                    self.progress.stored(&stored);
+                    return Ok(stored);
+                }
                 Err(failure) => failure,
             };
             tries += 1;
@@ -361,6 +367,8 @@ mod tests {
         fn lost(&self, bytes: u64) {
             self.0.fetch_sub(bytes, Ordering::SeqCst);
         }
+
+        fn stored(&self, _: &StoredPart) {}
     }
 
     /// What is known after a transfer.

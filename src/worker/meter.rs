@@ -2,13 +2,17 @@
 
 use std::{
     sync::{
-        Mutex, OnceLock, PoisonError,
+        Mutex, MutexGuard, OnceLock, PoisonError,
         atomic::{AtomicU64, Ordering},
     },
     time::Instant,
 };
 
-use crate::transfer::Progress;
+use crate::{
+    api,
+    oci::Crc32c,
+    transfer::{Progress, StoredPart, Verified},
+};
 
 /// The counters of one transfer.
 #[derive(Debug)]
@@ -18,6 +22,7 @@ pub struct Meter {
     stored_before: AtomicU64,
     moved: AtomicU64,
     told: Mutex<Told>,
+    upload: Mutex<Option<(api::Upload, Option<Verified>)>>,
 }
 
 #[derive(Debug)]
@@ -56,6 +61,7 @@ impl Meter {
             stored_before: AtomicU64::new(0),
             moved: AtomicU64::new(0),
             told: Mutex::new(Told { at: now, bytes: 0 }),
+            upload: Mutex::default(),
         }
     }
 
@@ -69,8 +75,38 @@ impl Meter {
         self.stored_before.store(bytes, Ordering::Relaxed);
     }
 
+    /// The parts of that upload are under way; these are verified already, unless there are others
+    /// of which that is not known.
+    pub fn uploading(&self, upload: api::Upload, verified: Option<Verified>) {
+        *self.upload() = Some((upload, verified));
+    }
+
+    /// The upload that was under way when that attempt ended, with the parts of it that are
+    /// verified.
+    pub fn read_upload(&self, attempt: i32) -> Option<api::Upload> {
+        let upload = self.upload();
+        let (upload, verified) = upload.as_ref()?;
+        let told = verified.as_ref().map(|verified| api::VerifiedParts {
+            attempt,
+            through: verified.through(),
+            missing: verified.missing().collect(),
+            crc32c: Crc32c::new(verified.crc32c()).to_string(),
+        });
+        let fits =
+            |told: &api::VerifiedParts| told.missing.len() <= api::VerifiedParts::MOST_MISSING;
+        Some(api::Upload {
+            verified: told.filter(fits),
+            ..upload.clone()
+        })
+    }
+
+    fn upload(&self) -> MutexGuard<'_, Option<(api::Upload, Option<Verified>)>> {
+        self.upload.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// Nothing of what was moved counts any more.
     pub fn begun_anew(&self) {
+        *self.upload() = None;
         self.stored_before.store(0, Ordering::Relaxed);
         self.moved.store(0, Ordering::Relaxed);
     }
@@ -113,6 +149,12 @@ impl Progress for Meter {
 
     fn lost(&self, bytes: u64) {
         self.moved.fetch_sub(bytes, Ordering::Relaxed);
+    }
+
+    fn stored(&self, part: &StoredPart) {
+        if let (Some((_, Some(verified))), Some(crc32c)) = (&mut *self.upload(), part.crc32c) {
+            verified.add(part.number, crc32c);
+        }
     }
 }
 

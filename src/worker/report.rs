@@ -106,6 +106,9 @@ impl Reporter {
         if let Some(reading) = meter.read() {
             status["progress"] = json!(self.progress(&reading));
         }
+        if let Some(upload) = meter.read_upload(self.attempt) {
+            status["upload"] = json!(upload);
+        }
         if let Some(delivery) = delivery {
             status["object"] = json!(delivery.object);
             status["link"] = json!(delivery.link);

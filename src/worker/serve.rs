@@ -17,7 +17,7 @@ use super::{
 };
 use crate::{
     Class,
-    api::{OutcomeResult, StorageTier, TransferJob, names},
+    api::{self, OutcomeResult, StorageTier, TransferJob, names},
     oci::{self, BucketName, ObjectStorage, ParId},
     queue::Queue,
     telegram::{self, Account, MessageRef, Telegram},
@@ -218,6 +218,11 @@ fn order(settings: &WorkerSettings, job: &TransferJob, attempt: i32) -> Result<O
         .transpose()?;
     let owner = job.uid().unwrap_or_default();
     let upload = job.status.as_ref().and_then(|status| status.upload.clone());
+    let upload = upload.map(|upload| api::Upload {
+        // The attempt in between was killed, and may have stored more.
+        verified: upload.verified.filter(|told| told.attempt == attempt - 1),
+        ..upload
+    });
     Ok(Order {
         message: MessageRef {
             chat_id: spec.source.chat_id,

@@ -202,6 +202,10 @@ impl Engine {
             media,
             self.window.bytes(),
         );
+        if target.size == 0 {
+            // Nothing is read that could show that there is something after all.
+            file.check_end().await?;
+        }
         let upload = Upload {
             storage: &self.storage,
             order,

@@ -1,14 +1,14 @@
 //! From a file to a whole object: one request for a small file, a multipart upload for a larger
 //! one, resumed if an earlier attempt began it.
 //!
-//! The parts that Object Storage lists are the truth about what is there; nothing of an upload is
-//! remembered anywhere else but its id. An object is ours if it carries the job's UID and the id
-//! of the very file that was asked for.
+//! The parts that Object Storage lists are the truth about what is there. It lists no checksums,
+//! so what an attempt has compared is written down at its end, beside the upload's id, for the
+//! next one; of an attempt that was killed, the parts are taken as they are. An object is ours if
+//! it carries the job's UID and the id of the very file that was asked for.
 
 use std::{collections::BTreeMap, ops::Range, sync::Arc, time::Duration};
 
 use bytes::Bytes;
-use crc_fast::{CrcAlgorithm, checksum_combine};
 use jiff::{SignedDuration, Timestamp};
 use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
@@ -25,7 +25,9 @@ use crate::{
         self, Crc32c, Etag, Existing, NewObject, ObjectName, ObjectStorage, PartNumber, ServiceCode,
     },
     telegram::{self, RemoteFile},
-    transfer::{self, Layout, Part, PartBody, Progress, Sink, Source, StoredPart, Window},
+    transfer::{
+        self, Layout, Part, PartBody, Progress, Sink, Source, StoredPart, Verified, Window,
+    },
 };
 
 /// How often a part is tried, and the longest pause in between that is waited out here.
@@ -72,11 +74,13 @@ pub(super) struct Upload<'a, J> {
     pub journal: &'a J,
 }
 
-/// An upload that is open, and the sizes and tags of the parts it has.
+/// An upload that is open, and the parts it has.
 struct Begun {
     upload: oci::Upload,
     layout: Layout,
     parts: Parts,
+    /// The same parts, if their checksums are known.
+    verified: Option<Verified>,
 }
 
 /// Size and tag by part number.
@@ -187,7 +191,10 @@ impl<J: Journal> Upload<'_, J> {
             upload,
             layout,
             parts: mut listed,
+            mut verified,
         } = self.begin(fresh, history).await?;
+        let journalled = self.journalled(&upload, layout);
+        self.pump.meter.uploading(journalled, verified.clone());
         let (present, missing): (Vec<_>, Vec<_>) =
             layout.parts().partition(|part| has(&listed, *part));
         self.pump
@@ -197,17 +204,29 @@ impl<J: Journal> Upload<'_, J> {
             storage: self.storage,
             upload: &upload,
         };
-        let stored = self.pump.run(&sink, missing).await?;
-        // Object Storage does not tell the checksums of parts that an earlier attempt stored.
-        let expected = present
-            .is_empty()
-            .then(|| combined_crc(layout, &stored))
-            .flatten();
+        let stored = match self.pump.run(&sink, missing).await {
+            Err(TransferError::Checksum) => {
+                // It holds a part that is wrong, which only its size would tell another attempt.
+                self.storage.abort_multipart_upload(&upload).await?;
+                self.pump.meter.begun_anew();
+                return Err(TransferError::Checksum);
+            }
+            stored => stored?,
+        };
         for part in stored {
+            if let (Some(verified), Some(crc32c)) = (&mut verified, part.crc32c) {
+                verified.add(part.number, crc32c);
+            }
             let size = layout.part(part.number).len;
             listed.insert(part.number, (size, Etag::new(part.etag)?));
         }
         let whole = self.commit(&upload, layout, listed).await?;
+        let expected = verified.and_then(|verified| verified.whole());
+        if expected.is_none() {
+            info!(
+                "the object has parts of an attempt that was killed: not all checksums are known"
+            );
+        }
         match (expected, whole.crc32c) {
             (Some(expected), Some(crc)) if expected != crc.get() => {
                 self.discard().await?;
@@ -279,19 +298,25 @@ impl<J: Journal> Upload<'_, J> {
             return Ok(begun);
         }
         let upload = self.create().await?;
-        self.journal
-            .upload_begun(&api::Upload {
-                upload_id: upload.id.as_str().to_owned(),
-                object_name: self.target.object.to_string(),
-                part_size: i64::try_from(fresh.part_size()).unwrap_or(i64::MAX),
-                file_id: self.target.file_id,
-            })
-            .await;
+        let journalled = self.journalled(&upload, fresh);
+        self.journal.upload_begun(&journalled).await;
         Ok(Begun {
             upload,
             layout: fresh,
             parts: Parts::new(),
+            verified: Some(Verified::none(fresh)),
         })
+    }
+
+    /// What a later attempt needs to know of an upload.
+    fn journalled(&self, upload: &oci::Upload, layout: Layout) -> api::Upload {
+        api::Upload {
+            upload_id: upload.id.as_str().to_owned(),
+            object_name: self.target.object.to_string(),
+            part_size: i64::try_from(layout.part_size()).unwrap_or(i64::MAX),
+            file_id: self.target.file_id,
+            verified: None,
+        }
     }
 
     /// A new upload. One whose reply was lost may have begun: it is gone on with rather than left
@@ -327,47 +352,61 @@ impl<J: Journal> Upload<'_, J> {
         known: Option<&api::Upload>,
     ) -> Result<Option<Begun>, TransferError> {
         let found = match known {
-            Some(known) => self.known(known)?,
+            Some(known) => self.known(known).await?,
             None => self.find().await?.map(|upload| (upload, fresh)),
         };
         let Some((upload, layout)) = found else {
             return Ok(None);
         };
-        let parts = match self.list(&upload).await {
+        let mut parts = match self.list(&upload).await {
             Ok(parts) => parts,
             // A lifecycle rule may have aborted it: begin anew.
             Err(error) if error.is_not_found() => return Ok(None),
             Err(error) => return Err(error.into()),
         };
         info!(parts = parts.len(), "going on with an earlier upload");
+        let told = known.and_then(|known| known.verified.as_ref());
+        let verified = told.and_then(|told| verified(layout, told, &parts));
+        if let Some(verified) = &verified {
+            // Others may have been found wrong, or not have been looked at: they are stored again.
+            parts.retain(|number, _| *number > layout.count() || verified.has(*number));
+        }
+        let is_empty = !layout.parts().any(|part| has(&parts, part));
         Ok(Some(Begun {
             upload,
             layout,
             parts,
+            verified: verified.or(is_empty.then(|| Verified::none(layout))),
         }))
     }
 
-    /// The upload that was written down, if it is of this very object and file.
-    fn known(&self, known: &api::Upload) -> Result<Option<(oci::Upload, Layout)>, TransferError> {
+    /// The upload that was written down, if it is of this very object and file. Otherwise the
+    /// message was edited, and it is aborted.
+    async fn known(
+        &self,
+        known: &api::Upload,
+    ) -> Result<Option<(oci::Upload, Layout)>, TransferError> {
         let Target {
             object,
             size,
             file_id,
             ..
         } = self.target;
-        if known.object_name != object.as_str() || known.file_id != *file_id {
-            return Ok(None);
-        }
-        let part_size = u64::try_from(known.part_size).unwrap_or_default();
-        let Some(layout) = Layout::resume(*size, part_size) else {
-            return Ok(None);
-        };
         let upload = oci::Upload {
             bucket: self.order.bucket.clone(),
-            object: object.clone(),
+            object: ObjectName::new(&known.object_name)?,
             id: oci::UploadId::new(&known.upload_id)?,
         };
-        Ok(Some((upload, layout)))
+        let part_size = u64::try_from(known.part_size).unwrap_or_default();
+        let is_of_this = upload.object == *object && known.file_id == *file_id;
+        match Layout::resume(*size, part_size) {
+            Some(layout) if is_of_this => Ok(Some((upload, layout))),
+            _ => {
+                warn!("an earlier attempt's upload is of another file; it is aborted");
+                self.storage.abort_multipart_upload(&upload).await?;
+                Ok(None)
+            }
+        }
     }
 
     /// The last upload of that name, if the message held this file by then. All others of that
@@ -564,6 +603,15 @@ fn has(parts: &Parts, part: Part) -> bool {
         .is_some_and(|(size, _)| *size == part.len)
 }
 
+/// What an earlier attempt knew, if the parts that it is of are still there.
+fn verified(layout: Layout, told: &api::VerifiedParts, listed: &Parts) -> Option<Verified> {
+    let crc32c: Crc32c = told.crc32c.parse().ok()?;
+    let missing = told.missing.iter().copied();
+    let verified = Verified::of(layout, told.through, missing, crc32c.get())?;
+    let are_listed = verified.parts().all(|part| has(listed, part));
+    are_listed.then_some(verified)
+}
+
 /// Whether the object may be there in spite of this error: the reply was lost, or the condition
 /// that nothing is there did not hold.
 fn may_be_stored(error: &oci::Error) -> bool {
@@ -578,64 +626,4 @@ fn is_aborted(error: &oci::Error) -> bool {
         ServiceCode::NotAuthorizedOrNotFound,
     ];
     error.is_not_found() && !error.code().is_some_and(|code| no_bucket.contains(code))
-}
-
-/// CRC32C of the whole file, if every part has one.
-fn combined_crc(layout: Layout, stored: &[StoredPart]) -> Option<u32> {
-    let parts: BTreeMap<_, _> = stored
-        .iter()
-        .map(|part| (part.number, part.crc32c))
-        .collect();
-    let combined = layout.parts().try_fold(0_u64, |whole, part| {
-        let crc = u64::from((*parts.get(&part.number)?)?);
-        Some(if part.number == 1 {
-            crc
-        } else {
-            checksum_combine(CrcAlgorithm::Crc32Iscsi, whole, crc, part.len)
-        })
-    })?;
-    u32::try_from(combined).ok()
-}
-
-#[cfg(test)]
-#[allow(clippy::cast_possible_truncation, reason = "patterns of bytes")]
-mod tests {
-    use proptest::prelude::*;
-
-    use super::*;
-
-    fn crc(bytes: &[u8]) -> u32 {
-        crc_fast::checksum(CrcAlgorithm::Crc32Iscsi, bytes) as u32
-    }
-
-    fn stored(layout: Layout, bytes: &[u8]) -> Vec<StoredPart> {
-        let stored = |part: Part| {
-            let content = &bytes[part.offset as usize..(part.offset + part.len) as usize];
-            StoredPart {
-                number: part.number,
-                etag: String::new(),
-                crc32c: Some(crc(content)),
-            }
-        };
-        layout.parts().map(stored).collect()
-    }
-
-    proptest! {
-        #![proptest_config(ProptestConfig::with_cases(32))]
-        #[test]
-        fn the_checksum_of_the_whole_follows_from_the_parts(
-            size in 1..4_000_000_usize,
-            chunks in 1..5_u64,
-            missing: prop::sample::Index,
-        ) {
-            let bytes: Vec<u8> = (0..size).map(|at| (at / 3) as u8).collect();
-            let layout = Layout::resume(size as u64, chunks * 524_288).unwrap();
-            let mut parts = stored(layout, &bytes);
-            prop_assert_eq!(combined_crc(layout, &parts), Some(crc(&bytes)));
-            parts.reverse();
-            prop_assert_eq!(combined_crc(layout, &parts), Some(crc(&bytes)));
-            parts.remove(missing.index(parts.len()));
-            prop_assert_eq!(combined_crc(layout, &parts), None);
-        }
-    }
 }

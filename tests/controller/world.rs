@@ -37,6 +37,9 @@ pub const MIB: u64 = 1024 * 1024;
 pub const CHANNEL: i64 = -1_001_234_567_890;
 const HOME: DcId = DcId(2);
 
+/// What some of Oracle's documents say that parts must have.
+const MINIMUM_PART_SIZE: u64 = 10 * MIB;
+
 /// How long anything may take that is waited for.
 const PATIENCE: Duration = Duration::from_mins(4);
 
@@ -66,7 +69,9 @@ impl World {
         let client = plane.client().await;
         let redis = RedisServer::start(&[]);
         let data = tempfile::tempdir().unwrap();
-        let sim = Sim::start(Options::in_dir(data.path())).await.unwrap();
+        let mut options = Options::in_dir(data.path());
+        options.oci.minimum_part_size = Some(MINIMUM_PART_SIZE);
+        let sim = Sim::start(options).await.unwrap();
         let logs = PathBuf::from(env!("CARGO_TARGET_TMPDIR"))
             .join("controller")
             .join(name);

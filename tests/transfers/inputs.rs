@@ -1,7 +1,13 @@
 //! What is sent: sizes, kinds, places.
 
+use std::sync::Arc;
+
 use crc_fast::{CrcAlgorithm, Digest};
-use telestream::Class;
+use telestream::{
+    Class,
+    api::names,
+    worker::{History, Meter, Order},
+};
 use telestream_sim::{
     content::Content,
     oci::Keeping,
@@ -11,8 +17,14 @@ use telestream_sim::{
         store::{Draft, DraftBody, Look, MediaKind},
     },
 };
+use tokio_util::sync::CancellationToken;
 
-use crate::world::{ABROAD, CHANNEL, CHUNK, HOME, MIB, Nature, PART, Sent, World};
+use crate::world::{
+    ABROAD, CHANNEL, CHUNK, HOME, MIB, Nature, Notes, PART, Sent, World, download, until,
+};
+
+/// Telegram's code for a message with a salt that is not, or no longer, the server's.
+const WRONG_SALT: i32 = 48;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn files_of_every_size_arrive_and_nothing_is_fetched_twice() {
@@ -32,8 +44,7 @@ async fn files_of_every_size_arrive_and_nothing_is_fetched_twice() {
         let delivery = world.transfer(&sent).await.unwrap();
         assert_eq!(world.assert_arrived(&sent, &delivery).await, 0, "{size}");
     }
-    // Through the door that is meant for files, over several connections, and all of them end
-    // well: every message acknowledged that asks for it, none refused.
+    // Through the door that is meant for files, over several connections.
     let traffic = world.sim.telegram().traffic();
     let (main, media) = (
         traffic.door(HOME, Door::Main),
@@ -42,6 +53,20 @@ async fn files_of_every_size_arrive_and_nothing_is_fetched_twice() {
     assert_eq!(main.calls_of("upload.getFile"), 0);
     assert!((2..=8).contains(&media.most_open), "{media:?}");
     assert_eq!(main.most_open, 1);
+    // None of our messages was refused, but for the first of a connection that did not know the
+    // salt; and all of theirs are acknowledged that ask for it, once they have waited for company.
+    for session in traffic.sessions {
+        let refused: Vec<_> = session.refused.keys().collect();
+        assert!(
+            refused.iter().all(|code| **code == WRONG_SALT),
+            "{session:?}"
+        );
+    }
+    until("every message is acknowledged", || {
+        let sessions = world.sim.telegram().traffic().sessions;
+        sessions.iter().all(|session| session.unacknowledged == 0)
+    })
+    .await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -128,6 +153,35 @@ async fn a_file_that_is_sent_twice_is_stored_twice() {
     world.assert_arrived(&one, &first).await;
     world.assert_arrived(&other, &second).await;
     assert_ne!(first.object.name, second.object.name);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_file_that_two_users_send_is_stored_for_each() {
+    let world = World::start().await;
+    let sent = world.send(20 * MIB, HOME).await;
+    let order = |user: &str| Order {
+        placement: names::folder_of_message(user, CHANNEL, sent.message_id),
+        owner: user.to_owned(),
+        link_name: format!("{user}-link"),
+        ..world.order(&sent, History::None)
+    };
+    let (one, other) = (order("one"), order("other"));
+    let (notes, stop) = (Notes::default(), CancellationToken::new());
+    let run = |order| {
+        let (notes, stop, engine) = (&notes, &stop, &world.engine);
+        async move {
+            let meter = Arc::new(Meter::start());
+            engine.run(order, notes, &meter, stop).await.unwrap()
+        }
+    };
+    let (first, second) = tokio::join!(run(&one), run(&other));
+    for (delivery, user) in [(&first, "one/"), (&second, "other/")] {
+        assert!(delivery.object.name.starts_with(user), "{delivery:?}");
+        assert_eq!(download(&delivery.link.url).await, sent.sha256);
+    }
+    let oci = world.sim.oci();
+    let left = (oci.objects().len(), oci.pars().len(), oci.uploads().len());
+    assert_eq!(left, (2, 2, 0));
 }
 
 #[tokio::test(flavor = "multi_thread")]

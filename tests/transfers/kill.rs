@@ -3,14 +3,14 @@
 
 use std::time::Duration;
 
-use telestream::{api, worker::Delivery};
+use telestream::worker::Delivery;
 use telestream_sim::{
     oci::{Effect as OciEffect, Fault as OciFault, Operation},
     telegram::faults::{Effect, Fault},
 };
 use tokio::{process::Child, time::sleep};
 
-use crate::world::{CHUNK, HOME, MIB, PART, Sent, World, until};
+use crate::world::{CHUNK, HOME, MIB, PART, Sent, World, read_report, until};
 
 const SIZE: u64 = 5 * PART - 12_345;
 
@@ -36,12 +36,20 @@ enum Moment {
     Stored(u64),
 }
 
-/// Moments at all steps' boundaries, then others anywhere: fifty of them.
-fn moments() -> Vec<Moment> {
+/// A file that is sent, and when the process dies that moves it, and the next one.
+#[derive(Debug)]
+struct Case {
+    size: u64,
+    deaths: Vec<Moment>,
+}
+
+/// Deaths at all steps' boundaries, then others anywhere: fifty cases.
+fn cases() -> Vec<Case> {
     use Operation::{
         CommitMultipartUpload as Commit, CreateMultipartUpload as Create,
         CreatePreauthenticatedRequest as CreateLink, HeadObject as Head,
-        ListMultipartUploads as ListUploads, ListPreauthenticatedRequests as ListLinks, UploadPart,
+        ListMultipartUploadParts as ListParts, ListMultipartUploads as ListUploads,
+        ListPreauthenticatedRequests as ListLinks, PutObject as Put, UploadPart,
     };
     let mut moments = vec![
         Moment::Asking("help.getConfig"),
@@ -53,16 +61,58 @@ fn moments() -> Vec<Moment> {
     moments.extend(once.map(|step| Moment::After(step, 0)));
     moments.extend((0..5).map(|part| Moment::Before(UploadPart, part)));
     moments.extend((0..5).map(|part| Moment::After(UploadPart, part)));
+    let large = |death| Case {
+        size: SIZE,
+        deaths: vec![death],
+    };
+    let mut cases: Vec<_> = moments.into_iter().map(large).collect();
+
+    // A file of at most one part is one request.
+    let small = |death| Case {
+        size: PART - 12_345,
+        deaths: vec![death],
+    };
+    cases.extend(
+        [
+            Moment::Before(Put, 0),
+            Moment::After(Put, 0),
+            Moment::Fetched(PART / 2),
+            Moment::Before(CreateLink, 0),
+            Moment::After(CreateLink, 0),
+        ]
+        .map(small),
+    );
+
+    // Whoever goes on with what a dead process has left dies too.
+    let twice = |death| Case {
+        size: SIZE,
+        deaths: vec![Moment::Stored(2 * PART), death],
+    };
+    cases.extend(
+        [
+            Moment::Before(Head, 0),
+            Moment::Before(ListUploads, 0),
+            Moment::Before(ListParts, 0),
+            Moment::After(ListParts, 0),
+            Moment::Before(UploadPart, 0),
+            Moment::After(UploadPart, 1),
+            Moment::Before(Commit, 0),
+            Moment::After(Commit, 0),
+            Moment::After(CreateLink, 0),
+        ]
+        .map(twice),
+    );
+
     let mut random = fastrand::Rng::with_seed(4);
-    while moments.len() < 50 {
+    while cases.len() < 50 {
         let bytes = random.u64(1..SIZE);
-        moments.push(if moments.len() % 2 == 0 {
+        cases.push(large(if cases.len() % 2 == 0 {
             Moment::Fetched(bytes)
         } else {
             Moment::Stored(bytes)
-        });
+        }));
     }
-    moments
+    cases
 }
 
 impl Moment {
@@ -129,37 +179,34 @@ impl Moment {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_process_that_is_killed_at_any_moment_ends_right_when_it_is_run_again() {
-    for moment in moments() {
+    for case in cases() {
         let world = World::start().await;
-        let sent = world.send_before(SIZE, HOME).await;
+        let sent = world.send_before(case.size, HOME).await;
         world.sim.telegram().reset_traffic();
-        world.sim.oci().reset_traffic();
         world.set_telegram_rate(Some(32 * MIB));
-        moment.prepare(&world);
-
-        let mut first = world.process(&sent).spawn().unwrap();
-        tokio::select! {
-            () = moment.comes(&world, &sent) => {}
-            ended = first.wait() => panic!("{moment:?}: it ended before: {ended:?}"),
+        for moment in &case.deaths {
+            world.sim.oci().reset_traffic();
+            moment.prepare(&world);
+            let mut process = world.process(&sent).spawn().unwrap();
+            tokio::select! {
+                () = moment.comes(&world, &sent) => {}
+                ended = process.wait() => panic!("{case:?}: it ended before: {ended:?}"),
+            }
+            process.kill().await.unwrap();
+            world.sim.telegram().clear_faults();
+            world.sim.oci().clear_faults();
         }
-        first.kill().await.unwrap();
-        world.sim.telegram().clear_faults();
-        world.sim.oci().clear_faults();
-
-        let delivery = run(world.process(&sent).spawn().unwrap(), moment).await;
+        let delivery = run(world.process(&sent).spawn().unwrap(), &case).await;
         let again = world.assert_arrived(&sent, &delivery).await;
-        assert!(again <= UNDER_WAY, "{moment:?}: {again} bytes again");
+        let allowed = UNDER_WAY * case.deaths.len() as u64;
+        assert!(again <= allowed, "{case:?}: {again} bytes again");
     }
 }
 
 /// Runs it to its end.
-async fn run(process: Child, moment: Moment) -> Delivery {
+async fn run(process: Child, case: &Case) -> Delivery {
     let output = process.wait_with_output().await.unwrap();
     let told = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success(), "{moment:?}: {told}");
-    let report: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
-    Delivery {
-        object: serde_json::from_value::<api::StoredObject>(report["object"].clone()).unwrap(),
-        link: serde_json::from_value::<api::Link>(report["link"].clone()).unwrap(),
-    }
+    assert!(output.status.success(), "{case:?}: {told}");
+    read_report(&output.stdout)
 }

@@ -1,10 +1,18 @@
 //! Attempts that end early, and those that follow.
 
-use telestream::{Class, worker::History};
+use std::{convert::Infallible, sync::Arc};
+
+use bytes::Bytes;
+use futures::stream;
+use telestream::{
+    Class,
+    oci::PartNumber,
+    worker::{History, Meter},
+};
 use telestream_sim::telegram::ids::ChatId;
 use tokio_util::sync::CancellationToken;
 
-use crate::world::{CHANNEL, HOME, MIB, Notes, PART, World, until};
+use crate::world::{CHANNEL, HOME, MIB, Notes, PART, Sent, World, download, until};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_stopped_transfer_keeps_its_parts_and_the_next_attempt_goes_on() {
@@ -28,6 +36,77 @@ async fn a_stopped_transfer_keeps_its_parts_and_the_next_attempt_goes_on() {
         .await
         .unwrap();
     assert_eq!(world.assert_arrived(&sent, &delivery).await, 0);
+}
+
+/// Stops a first attempt at a file of seven parts when some are stored.
+async fn stopped(world: &World, sent: &Sent, notes: &Notes) {
+    world.set_telegram_rate(Some(20 * MIB));
+    let stop = CancellationToken::new();
+    let (stopped, ()) = tokio::join!(world.attempt(sent, History::None, notes, &stop), async {
+        until("some parts are stored", || world.stored(sent) >= 2 * PART).await;
+        stop.cancel();
+    });
+    assert_eq!(stopped.unwrap_err().class(), Class::Interrupted);
+    assert!(world.stored(sent) < 7 * PART);
+    world.set_telegram_rate(None);
+}
+
+/// Puts other bytes where a part is, or will be.
+async fn plant(world: &World, sent: &Sent, number: u32) {
+    let order = world.order(sent, History::None);
+    let storage = &world.engine.storage;
+    let prefix = order.placement.prefix();
+    let uploads = storage.list_uploads(&order.bucket, prefix).await.unwrap();
+    let number = PartNumber::new(number).unwrap();
+    let zeroes = stream::once(async { Ok::<_, Infallible>(Bytes::from(vec![0; 16 << 20])) });
+    let planted = storage.upload_part(&uploads[0].upload, number, PART, zeroes);
+    planted.await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_part_that_is_another_when_an_attempt_goes_on_is_noticed_at_the_end() {
+    let world = World::start().await;
+    let sent = world.send(7 * PART, HOME).await;
+    let (notes, stop) = (Notes::default(), CancellationToken::new());
+    stopped(&world, &sent, &notes).await;
+    plant(&world, &sent, 1).await;
+    let failed = world.attempt(&sent, notes.history(), &notes, &stop).await;
+    let error = failed.unwrap_err();
+    assert_eq!(
+        (error.reason(), error.class()),
+        ("ChecksumMismatch", Class::Transient)
+    );
+    assert_eq!(world.left_by(&sent), (0, 0, 0));
+    let delivery = world.attempt(&sent, notes.history(), &notes, &stop).await;
+    world.assert_arrived(&sent, &delivery.unwrap()).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_part_of_which_the_attempt_before_knows_nothing_is_stored_again() {
+    let world = World::start().await;
+    let sent = world.send(7 * PART, HOME).await;
+    let (notes, stop) = (Notes::default(), CancellationToken::new());
+    stopped(&world, &sent, &notes).await;
+    plant(&world, &sent, 7).await;
+    let delivery = world.attempt(&sent, notes.history(), &notes, &stop).await;
+    let again = world.assert_arrived(&sent, &delivery.unwrap()).await;
+    assert_eq!(again, 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_stored_of_a_message_before_it_was_edited_is_given_up() {
+    let world = World::start().await;
+    let before = world.send(7 * PART, HOME).await;
+    let after = world.send(7 * PART - MIB, HOME).await;
+    let (notes, stop) = (Notes::default(), CancellationToken::new());
+    stopped(&world, &before, &notes).await;
+    let mut order = world.order(&before, notes.history());
+    order.message.message_id = after.message_id;
+    let meter = Arc::new(Meter::start());
+    let delivery = world.engine.run(&order, &notes, &meter, &stop).await;
+    let delivery = delivery.unwrap();
+    assert_eq!(download(&delivery.link.url).await, after.sha256);
+    assert_eq!(world.left_by(&before), (1, 1, 0));
 }
 
 #[tokio::test(flavor = "multi_thread")]

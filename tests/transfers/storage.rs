@@ -1,16 +1,22 @@
 //! What Object Storage does wrong.
 
-use std::{sync::Arc, time::Duration};
+use std::{net::TcpListener, sync::Arc, time::Duration};
 
+use aws_lc_rs::{
+    encoding::{AsDer as _, Pkcs8V1Der, PublicKeyX509Der},
+    rsa::{KeyPair, KeySize},
+    signature::KeyPair as _,
+};
+use base64::{Engine as _, engine::general_purpose::STANDARD};
 use telestream::{
     Class,
-    oci::Timeouts,
-    worker::{History, Meter, TransferError},
+    oci::{Credentials, Timeouts},
+    worker::{Engine, History, Meter, TransferError},
 };
-use telestream_sim::oci::{Effect as OciEffect, Operation};
+use telestream_sim::oci::{ClientConfig, Effect as OciEffect, Operation};
 use tokio_util::sync::CancellationToken;
 
-use crate::world::{HOME, MIB, Nature, Notes, PART, World, until};
+use crate::world::{HOME, MIB, Nature, Notes, PART, World, credentials, storage, until};
 
 /// They are to come again in two seconds.
 fn throttle() -> OciEffect {
@@ -242,10 +248,101 @@ async fn a_key_that_is_disabled_under_way_is_a_reason_and_its_return_goes_on() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_key_that_is_rotated_under_way_is_taken_up() {
+    let world = World::start().await;
+    let config = world.sim.oci().client_config();
+    let profile = world.write_profile(&config);
+    let credentials = Credentials::from_profile(&profile, "DEFAULT");
+    let engine = Engine {
+        storage: storage(&config, Timeouts::default(), credentials.await.unwrap()),
+        ..world.engine.clone()
+    };
+    let sent = world.send(8 * PART, HOME).await;
+    let (order, notes) = (world.order(&sent, History::None), Notes::default());
+    let (meter, stop) = (Arc::new(Meter::start()), CancellationToken::new());
+    world.set_telegram_rate(Some(8 * MIB));
+    let (delivery, ()) = tokio::join!(engine.run(&order, &notes, &meter, &stop), async {
+        until("a part is stored", || world.stored(&sent) >= PART).await;
+        let new = another_key(&world, &config);
+        world.write_profile(&new);
+        let old = format!("{}/{}/{}", config.tenancy, config.user, config.fingerprint);
+        world.sim.oci().disable_keys(&[&old]);
+        world.set_telegram_rate(None);
+    });
+    let again = world.assert_arrived(&sent, &delivery.unwrap()).await;
+    assert!(again <= 3 * PART, "{again} bytes again");
+}
+
+/// A second key of the same user, which Object Storage knows from now on.
+fn another_key(world: &World, config: &ClientConfig) -> ClientConfig {
+    let pem = |kind: &str, der: &[u8]| {
+        let text = STANDARD.encode(der);
+        format!("-----BEGIN {kind}-----\n{text}\n-----END {kind}-----\n")
+    };
+    let pair = KeyPair::generate(KeySize::Rsa2048).unwrap();
+    let private: Pkcs8V1Der<'_> = pair.as_der().unwrap();
+    let public: PublicKeyX509Der<'_> = pair.public_key().as_der().unwrap();
+    let new = ClientConfig {
+        fingerprint: ["ab"; 16].join(":"),
+        private_key: pem("PRIVATE KEY", private.as_ref()),
+        ..config.clone()
+    };
+    let id = format!("{}/{}/{}", new.tenancy, new.user, new.fingerprint);
+    let public = pem("PUBLIC KEY", public.as_ref());
+    world.sim.oci().register_key(&id, &public).unwrap();
+    new
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_region_that_nobody_answers_for_is_a_reason() {
+    let world = World::start().await;
+    let sent = world.send(40 * MIB, HOME).await;
+    let mut config = world.sim.oci().client_config();
+    let nobody = TcpListener::bind("127.0.0.1:0").unwrap();
+    config.endpoint = format!("http://{}", nobody.local_addr().unwrap());
+    drop(nobody);
+    let engine = Engine {
+        storage: storage(&config, Timeouts::default(), credentials(&config)),
+        ..world.engine.clone()
+    };
+    let (order, notes) = (world.order(&sent, History::None), Notes::default());
+    let (meter, stop) = (Arc::new(Meter::start()), CancellationToken::new());
+    let error = engine.run(&order, &notes, &meter, &stop).await.unwrap_err();
+    assert_eq!(
+        (error.reason(), error.class()),
+        ("StorageUnreachable", Class::Transient)
+    );
+    // Nothing was read for it.
+    let read = world.sim.telegram().traffic().file(sent.file_id);
+    assert_eq!((read.bytes, world.left_by(&sent)), (0, (0, 0, 0)));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_upload_that_was_given_a_wrong_part_is_given_up() {
+    let world = World::start().await;
+    let sent = world.send(60 * MIB, HOME).await;
+    let (notes, stop) = (Notes::default(), CancellationToken::new());
+    world.spoil_oci(Operation::UploadPart, 2, None, OciEffect::StoreGarbled);
+    let failed = world.attempt(&sent, History::None, &notes, &stop).await;
+    let error = failed.unwrap_err();
+    assert_eq!(
+        (error.reason(), error.class()),
+        ("ChecksumMismatch", Class::Transient)
+    );
+    assert_eq!(world.left_by(&sent), (0, 0, 0));
+    world.sim.oci().clear_faults();
+    let delivery = world.attempt(&sent, notes.history(), &notes, &stop).await;
+    world.assert_arrived(&sent, &delivery.unwrap()).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn refusals_that_last_are_reasons() {
     use Operation::{CreateMultipartUpload as Create, UploadPart};
     for (operation, status, code, class) in [
         (Create, 403, "ReadOnlyBucket", Class::Permanent),
+        // A region knows nothing of the buckets of another.
+        (Create, 404, "BucketNotFound", Class::Permanent),
+        (Create, 404, "NamespaceNotFound", Class::Permanent),
         (Create, 400, "QuotaExceeded", Class::Permanent),
         (UploadPart, 400, "QuotaExceeded", Class::Permanent),
         (UploadPart, 500, "InternalServerError", Class::Transient),
@@ -262,12 +359,22 @@ async fn refusals_that_last_are_reasons() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_clock_that_differs_from_object_storages_is_a_reason() {
-    let world = World::start().await;
-    let sent = world.send(3 * MIB, HOME).await;
-    world.sim.oci().set_clock_offset(600);
-    let error = world.transfer(&sent).await.unwrap_err();
-    assert!(error.to_string().contains("clock"), "{error}");
-    assert_eq!(world.left_by(&sent), (0, 0, 0));
+    for ahead in [600, -600] {
+        let world = World::start().await;
+        let sent = world.send(3 * MIB, HOME).await;
+        world.sim.oci().set_clock_offset(ahead);
+        let error = world.transfer(&sent).await.unwrap_err();
+        assert_eq!(
+            (error.reason(), error.class()),
+            ("NotAuthenticated", Class::Permanent)
+        );
+        // Ours is off by as much, the other way.
+        let text = error.to_string();
+        let (_, told) = text.split_once("clock is off by ").unwrap();
+        let told: i64 = told.split(' ').next().unwrap().parse().unwrap();
+        assert!((told + ahead).abs() < 60, "{text}");
+        assert_eq!(world.left_by(&sent), (0, 0, 0));
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

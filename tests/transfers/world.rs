@@ -2,6 +2,7 @@
 
 use std::{
     fs,
+    path::PathBuf,
     process::Stdio,
     sync::{Arc, Mutex},
     time::{Duration, Instant},
@@ -41,8 +42,11 @@ pub const MIB: u64 = 1024 * 1024;
 pub const CHUNK: u64 = 512 * 1024;
 pub const PART: u64 = 16 * MIB;
 
+/// What some of Oracle's documents say that parts must have.
+const MINIMUM_PART_SIZE: u64 = 10 * MIB;
+
 /// How long anything may take that is waited for.
-const PATIENCE: Duration = Duration::from_mins(1);
+const PATIENCE: Duration = Duration::from_mins(2);
 
 /// Both stand-ins and an engine that is connected to them.
 pub struct World {
@@ -92,6 +96,20 @@ impl Journal for Notes {
 }
 
 impl Notes {
+    /// An attempt begins. Should it be cut off, nobody knows what it has verified.
+    fn begin(&self) {
+        if let Some(upload) = &mut *self.0.lock().unwrap() {
+            upload.verified = None;
+        }
+    }
+
+    /// An attempt has ended by itself.
+    fn end(&self, meter: &Meter) {
+        if let Some(upload) = meter.read_upload(1) {
+            *self.0.lock().unwrap() = Some(upload);
+        }
+    }
+
     /// What the next attempt is told.
     pub fn history(&self) -> History {
         History::Attempted(self.0.lock().unwrap().clone())
@@ -107,6 +125,7 @@ impl World {
         let data = TempDir::new().unwrap();
         let mut options = Options::in_dir(data.path());
         options.oci.keeping = nature.keeping;
+        options.oci.minimum_part_size = Some(MINIMUM_PART_SIZE);
         let sim = Sim::start(options).await.unwrap();
         let session = sim
             .telegram()
@@ -121,7 +140,7 @@ impl World {
         let config = sim.oci().client_config();
         let engine = Engine {
             telegram: Telegram::connect(account).await.unwrap(),
-            storage: storage(&config, nature.timeouts),
+            storage: storage(&config, nature.timeouts, credentials(&config)),
             window: Window::default(),
         };
         Self {
@@ -132,9 +151,8 @@ impl World {
         }
     }
 
-    /// `telestream transfer` of that message, in a process of its own.
-    pub fn process(&self, sent: &Sent) -> Command {
-        let config = self.sim.oci().client_config();
+    /// Writes an OCI configuration file, or another in its place.
+    pub fn write_profile(&self, config: &oci::ClientConfig) -> PathBuf {
         let file = |name: &str| self.data.path().join(name);
         fs::write(file("key.pem"), &config.private_key).unwrap();
         let profile = format!(
@@ -146,12 +164,18 @@ impl World {
             file("key.pem").display()
         );
         fs::write(file("oci-config"), profile).unwrap();
+        file("oci-config")
+    }
+
+    /// `telestream transfer` of that message, in a process of its own.
+    pub fn process(&self, sent: &Sent) -> Command {
+        let config = self.sim.oci().client_config();
         let mut command = Command::new(env!("CARGO_BIN_EXE_telestream"));
         command
             .env_clear()
             .env("API_ID", "1")
-            .env("SESSION_FILE", file("session.json"))
-            .env("OCI_CONFIG_FILE", file("oci-config"))
+            .env("SESSION_FILE", self.data.path().join("session.json"))
+            .env("OCI_CONFIG_FILE", self.write_profile(&config))
             .env("OCI_NAMESPACE", config.namespace)
             .env("OCI_BUCKETNAME", config.bucket)
             .env("OCI_ENDPOINT", config.endpoint)
@@ -237,7 +261,10 @@ impl World {
     ) -> Result<Delivery, TransferError> {
         let meter = Arc::new(Meter::start());
         let order = self.order(sent, history);
-        self.engine.run(&order, notes, &meter, stop).await
+        notes.begin();
+        let result = self.engine.run(&order, notes, &meter, stop).await;
+        notes.end(&meter);
+        result
     }
 
     /// A first attempt that nobody stops.
@@ -304,6 +331,14 @@ impl World {
         });
     }
 
+    /// Lets messages say something of their files that is not so.
+    pub fn tell(&self, tale: faults::Tale) {
+        self.sim.telegram().add_fault(faults::Fault {
+            methods: vec!["channels.getMessages".into()],
+            ..faults::Fault::of(faults::Effect::Tell(tale))
+        });
+    }
+
     /// Befalls requests of one operation.
     pub fn spoil_oci(
         &self,
@@ -334,6 +369,15 @@ fn folder(sent: &Sent) -> String {
         .to_owned()
 }
 
+/// What `telestream transfer` printed.
+pub fn read_report(stdout: &[u8]) -> Delivery {
+    let report: serde_json::Value = serde_json::from_slice(stdout).unwrap();
+    Delivery {
+        object: serde_json::from_value(report["object"].clone()).unwrap(),
+        link: serde_json::from_value(report["link"].clone()).unwrap(),
+    }
+}
+
 /// SHA-256 of what is behind a link.
 pub async fn download(url: &str) -> [u8; 32] {
     let mut digest = Context::new(&SHA256);
@@ -345,18 +389,28 @@ pub async fn download(url: &str) -> [u8; 32] {
     digest.finish().as_ref().try_into().unwrap()
 }
 
-fn storage(config: &oci::ClientConfig, timeouts: Timeouts) -> ObjectStorage {
-    let credentials = Credentials::from_api_key(&ApiKey {
+/// What signs with the key of that configuration.
+pub fn credentials(config: &oci::ClientConfig) -> Credentials {
+    Credentials::from_api_key(&ApiKey {
         tenancy: config.tenancy.clone(),
         user: config.user.clone(),
         fingerprint: config.fingerprint.clone(),
         private_key: config.private_key.clone(),
         pass_phrase: None,
-    });
+    })
+    .unwrap()
+}
+
+/// A client of Object Storage.
+pub fn storage(
+    config: &oci::ClientConfig,
+    timeouts: Timeouts,
+    credentials: Credentials,
+) -> ObjectStorage {
     let mut settings = Settings::new(
         Endpoint::at(&config.endpoint).unwrap(),
         Namespace::new(config.namespace.clone()).unwrap(),
-        credentials.unwrap(),
+        credentials,
     );
     settings.retry = RetryPolicy {
         base: Duration::from_millis(10),

@@ -100,6 +100,8 @@ pub enum Effect {
     WrongBytes,
     /// A piece of a file is to be had from a CDN.
     CdnRedirect,
+    /// Messages with a document say this of it.
+    Tell(Tale),
 
     /// Its answer comes so much later.
     Delay {
@@ -172,6 +174,33 @@ pub enum Companion {
     DetailedInfo,
     /// `pong` to a ping that was never sent.
     Pong,
+}
+
+/// What a message says of its document, whatever is so.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(
+    rename_all = "camelCase",
+    rename_all_fields = "camelCase",
+    deny_unknown_fields
+)]
+pub enum Tale {
+    /// It has so many bytes.
+    Size {
+        /// How many.
+        bytes: i64,
+    },
+    /// It is another document, as if the message had been edited.
+    Document {
+        /// Which.
+        id: i64,
+    },
+    /// It is kept at another data centre.
+    DataCentre {
+        /// Which.
+        dc: DcId,
+    },
+    /// It is not to be passed on or saved.
+    Protected,
 }
 
 /// What is wrong with a packet.
@@ -320,6 +349,7 @@ impl Effect {
                 | Self::Long { .. }
                 | Self::WrongBytes
                 | Self::CdnRedirect
+                | Self::Tell(_)
         )
     }
 }

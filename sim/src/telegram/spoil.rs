@@ -6,21 +6,25 @@ use std::io;
 use std::time::Duration;
 
 use aws_lc_rs::rand;
-use grammers_tl_types::{self as tl, Serializable};
+use grammers_tl_types::{self as tl, Deserializable, Serializable};
 use mtproto::message::{Outcome, write_result_head};
 use mtproto::session::Content;
 use mtproto::{Body, IdKind, MsgId, gzip};
 
-use super::faults::{Companion, Effect};
+use super::faults::{Companion, Effect, Tale};
 use super::rpc::{Answer, Flaw, Payload, Piece};
 
 /// The data centre of a CDN, which does not exist.
 const CDN: i32 = 203;
 
-/// What an effect makes of an answer. Only pieces of files are spoilt.
+/// What an effect makes of an answer. Only pieces of files and messages are spoilt.
 pub(super) fn answer(answer: Answer, effect: &Effect) -> Answer {
-    let Answer::Piece(piece) = answer else {
-        return answer;
+    let piece = match (answer, effect) {
+        (Answer::Piece(piece), _) => piece,
+        (Answer::Object(object), Effect::Tell(tale)) => {
+            return Answer::Object(told(object, *tale));
+        }
+        (object, _) => return object,
     };
     let bytes = |bytes: u32| usize::try_from(bytes).unwrap_or(usize::MAX);
     match effect {
@@ -39,6 +43,34 @@ pub(super) fn answer(answer: Answer, effect: &Effect) -> Answer {
         Effect::CdnRedirect => Answer::Object(cdn_redirect()),
         _ => Answer::Piece(piece),
     }
+}
+
+/// Messages that say something else of their documents. What is no list of messages in the current
+/// layer stays as it is.
+fn told(object: Vec<u8>, tale: Tale) -> Vec<u8> {
+    let Ok(mut found) = tl::enums::messages::Messages::from_bytes(&object) else {
+        return object;
+    };
+    let messages = match &mut found {
+        tl::enums::messages::Messages::Messages(found) => &mut found.messages,
+        tl::enums::messages::Messages::Slice(found) => &mut found.messages,
+        tl::enums::messages::Messages::ChannelMessages(found) => &mut found.messages,
+        tl::enums::messages::Messages::NotModified(_) => return object,
+    };
+    for message in messages {
+        if let tl::enums::Message::Message(message) = message
+            && let Some(tl::enums::MessageMedia::Document(media)) = &mut message.media
+            && let Some(tl::enums::Document::Document(document)) = &mut media.document
+        {
+            match tale {
+                Tale::Size { bytes } => document.size = bytes,
+                Tale::Document { id } => document.id = id,
+                Tale::DataCentre { dc } => document.dc_id = dc.0,
+                Tale::Protected => message.noforwards = true,
+            }
+        }
+    }
+    found.to_bytes()
 }
 
 fn cdn_redirect() -> Vec<u8> {

@@ -8,7 +8,6 @@
 
 use std::{
     collections::{BTreeMap, VecDeque},
-    net::SocketAddr,
     sync::Arc,
     time::Duration,
 };
@@ -24,6 +23,7 @@ use tracing::{debug, info, warn};
 use super::{
     buffers::{Budget, Buffer},
     connection::{self, ConnectionError, DEPTH, Endpoint, Order, Reply, Report},
+    doors::Doors,
     opener::Opener,
     pace::Pace,
 };
@@ -59,15 +59,6 @@ const TICK: Duration = Duration::from_millis(100);
 
 /// Fetches that may wait to be taken; each holds a buffer, so there are never many.
 const BACKLOG: usize = 64;
-
-/// Where a data centre is reached.
-#[derive(Clone, Debug)]
-pub struct Doors {
-    /// Its addresses, used in turn.
-    pub addresses: Vec<SocketAddr>,
-    /// The most connections that it may be given.
-    pub connections: usize,
-}
 
 /// One data centre. Dropping it closes its connections.
 #[derive(Debug)]
@@ -449,6 +440,11 @@ impl Dispatcher {
                 return self.fail_all(|| Error::SessionRefused {
                     name: name.to_owned(),
                 });
+            }
+            if code == TransportCode::WRONG_DC {
+                // It would say so each time: whoever knows where it is has to look anew.
+                warn!("an address is not of the data centre that it was given for");
+                return self.fail_all(|| Error::WrongDataCentre);
             }
             if code == TransportCode::FLOOD {
                 self.refused(now);

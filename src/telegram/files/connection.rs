@@ -580,3 +580,6 @@ impl Clock {
 fn random(buffer: &mut [u8]) {
     aws_lc_rs::rand::fill(buffer).expect("the system has random bytes");
 }
+
+#[cfg(test)]
+mod tests;

@@ -4,6 +4,7 @@
 //! and does not use the addresses that are meant for files. So `upload.getFile` goes through here,
 //! over `mtproto`, with the keys that the session holds:
 //!
+//! - [`doors`]: where a data centre is reached, and by how many connections.
 //! - [`centre`]: one data centre: hands fetches to connections, and replaces what breaks.
 //! - [`connection`]: one TCP connection and its session.
 //! - [`pace`]: how many connections there are.
@@ -14,14 +15,16 @@
 mod buffers;
 mod centre;
 mod connection;
+mod doors;
 mod frame;
 mod get_file;
 mod opener;
 mod pace;
 
 pub(super) use buffers::{Budget, Buffer};
-pub(super) use centre::{Centre, Doors};
+pub(super) use centre::Centre;
 pub use connection::ConnectionError;
+pub(super) use doors::Doors;
 pub(super) use get_file::{greeting, query};
 pub(super) use opener::Opener;
 
