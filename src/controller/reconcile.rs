@@ -73,9 +73,11 @@ pub struct ErrorCounts(Mutex<HashMap<String, u32>>);
 pub async fn reconcile(job: Arc<TransferJob>, context: Arc<Context>) -> Result<Action, Error> {
     let (now, begun) = (Timestamp::now(), Instant::now());
     let assignment = assignment(&job);
+    let look = context.watch.look(&job, now);
+    context.metrics.retries(look.lost_bytes);
     let sight = Sight {
         pod: assignment.map_or(PodSight::Gone, |assignment| context.pods.sight(assignment)),
-        signs: context.watch.look(&job, now),
+        signs: look.signs,
     };
     context.changes.note(&job);
     // An outcome has freed a slot: it need not wait for the bookkeeping.
