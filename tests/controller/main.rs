@@ -9,4 +9,5 @@ mod outages;
 mod slots;
 #[path = "../support/mod.rs"]
 mod support;
+mod theatre;
 mod world;
