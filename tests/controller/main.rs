@@ -1,6 +1,7 @@
 //! The whole product on a real control plane, its pods run as processes: what becomes of transfers
 //! when anything dies, is cut off, or lies.
 
+mod beginning;
 mod chaos;
 mod crashes;
 mod leaders;
