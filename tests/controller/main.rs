@@ -7,6 +7,7 @@ mod crashes;
 mod leaders;
 mod life;
 mod outages;
+mod pods;
 mod slots;
 #[path = "../support/mod.rs"]
 mod support;
