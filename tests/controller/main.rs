@@ -4,6 +4,7 @@
 mod beginning;
 mod chaos;
 mod crashes;
+mod deletion;
 mod leaders;
 mod life;
 mod outages;
