@@ -9,6 +9,7 @@ mod leaders;
 mod life;
 mod outages;
 mod pods;
+mod queue;
 mod slots;
 #[path = "../support/mod.rs"]
 mod support;
