@@ -2,7 +2,8 @@
 //!
 //! `make bench-controller`. On a real node, with real pods: how long a small file takes from apply to
 //! link, and how many go through in a second. On a control plane alone, with the same programs as
-//! processes: what thousands of waiting and finished jobs cost. Prints one line a figure.
+//! processes: what thousands of waiting and finished jobs cost. Prints one line a figure, and with
+//! `--output FILE` writes each as a line of JSON, of which `benches/controller.py` makes one document.
 
 #[path = "../tests/support/mod.rs"]
 mod support;
@@ -12,6 +13,8 @@ mod world;
 
 use std::{
     collections::{BTreeMap, HashMap},
+    fs::File,
+    io::Write as _,
     net::IpAddr,
     time::{Duration, Instant},
 };
@@ -33,6 +36,8 @@ use world::{MIB, NAMESPACE, World, eventually};
 /// How much is done of everything.
 struct Extent {
     warm: usize,
+    /// Jobs that go first while others wait.
+    first: usize,
     cold: usize,
     batch: usize,
     pod_each: usize,
@@ -41,7 +46,8 @@ struct Extent {
 }
 
 const FULL: Extent = Extent {
-    warm: 100,
+    warm: 300,
+    first: 200,
     cold: 5,
     batch: 200,
     pod_each: 30,
@@ -51,6 +57,7 @@ const FULL: Extent = Extent {
 
 const QUICK: Extent = Extent {
     warm: 20,
+    first: 40,
     cold: 2,
     batch: 60,
     pod_each: 6,
@@ -66,16 +73,71 @@ async fn main() {
     if asked("--many-waiting") {
         extent.waiting = &[10_000];
     }
+    let output = arguments.iter().position(|argument| argument == "--output");
+    let output = output.and_then(|at| arguments.get(at + 1));
+    let mut report = Report(output.map(|path| File::create(path).expect("it can be written")));
     if !asked("--cost-only") {
-        speed(&extent).await;
+        speed(&extent, &mut report).await;
     }
     if !asked("--speed-only") {
-        cost(&extent).await;
+        cost(&extent, &mut report).await;
     }
 }
 
-fn tell(what: &str, figure: impl std::fmt::Display, budget: &str) {
-    println!("{what:<68} {figure:>22}   {budget}");
+/// Where figures are written down.
+struct Report(Option<File>);
+
+/// What a figure is to be.
+#[derive(Clone, Copy)]
+enum Budget {
+    None,
+    AtMost(f64),
+    AtLeast(f64),
+}
+
+use Budget::{AtLeast, AtMost};
+
+impl Report {
+    /// Tells a figure, and writes it down.
+    fn tell(&mut self, part: &str, what: &str, value: f64, unit: &str, budget: Budget) {
+        self.put(
+            &json!({"part": part, "what": what, "value": value, "unit": unit}),
+            budget,
+        );
+    }
+
+    /// The same, of a controller that has so many jobs.
+    fn tell_of(&mut self, jobs: &str, what: &str, value: f64, unit: &str, budget: Budget) {
+        let figure =
+            json!({"part": "cost", "jobs": jobs, "what": what, "value": value, "unit": unit});
+        self.put(&figure, budget);
+    }
+
+    fn put(&mut self, figure: &Value, budget: Budget) {
+        let mut figure = figure.clone();
+        let limit = match budget {
+            Budget::None => String::new(),
+            AtMost(limit) => {
+                figure["atMost"] = json!(limit);
+                format!("<= {limit}")
+            }
+            AtLeast(limit) => {
+                figure["atLeast"] = json!(limit);
+                format!(">= {limit}")
+            }
+        };
+        let text = |key: &str| figure[key].as_str().unwrap_or_default();
+        let value = figure["value"].as_f64().unwrap_or_default();
+        let what = [text("jobs"), text("what")].join(" ");
+        println!(
+            "{:<80} {value:>10.3} {:<8} {limit}",
+            what.trim(),
+            text("unit")
+        );
+        if let Some(file) = &mut self.0 {
+            writeln!(file, "{figure}").expect("it can be written");
+        }
+    }
 }
 
 /// The given share of values lies below what is returned.
@@ -91,8 +153,9 @@ fn quantile(times: &mut [Duration], share: f64) -> Duration {
     times[at]
 }
 
-fn seconds(time: Duration) -> String {
-    format!("{:.3} s", time.as_secs_f64())
+#[allow(clippy::cast_precision_loss, reason = "a count")]
+fn each_second(count: usize, took: Duration) -> f64 {
+    count as f64 / took.as_secs_f64()
 }
 
 fn job(name: &str, message: i32, change: Value) -> TransferJob {
@@ -296,7 +359,7 @@ async fn bare_pod(installed: &Installed, name: &str) -> Duration {
     took
 }
 
-async fn speed(extent: &Extent) {
+async fn speed(extent: &Extent, report: &mut Report) {
     println!("On a node, with real pods:");
     let installed = install().await;
     let small = world::send(&installed.sim, MIB).await;
@@ -307,25 +370,21 @@ async fn speed(extent: &Extent) {
         let job = job(&format!("warm-{number}"), small, json!({}));
         times.push(time_until(&installed.jobs, &job, has_link).await);
     }
-    tell(
-        "1 MiB, warm worker, apply to link: p50",
-        seconds(quantile(&mut times, 0.5)),
-        "<= 0.5 s",
-    );
-    tell(
-        "1 MiB, warm worker, apply to link: p99",
-        seconds(quantile(&mut times, 0.99)),
-        "",
-    );
+    let mut tell = |what: &str, value: f64, unit: &str, budget: Budget| {
+        report.tell("speed", what, value, unit, budget);
+    };
+    let what = "1 MiB, warm worker, from apply to the link in status";
+    let p50 = quantile(&mut times, 0.5).as_secs_f64();
+    tell(&format!("{what}: p50"), p50, "s", AtMost(0.5));
+    let p99 = quantile(&mut times, 0.99).as_secs_f64();
+    tell(&format!("{what}: p99"), p99, "s", Budget::None);
 
     let took = installed.batch("batch", &[small], extent.batch).await;
-    #[allow(clippy::cast_precision_loss, reason = "a count")]
-    let rate =
-        |count: usize, took: Duration| format!("{:.1} files/s", count as f64 / took.as_secs_f64());
     tell(
-        &format!("{} files of 1 MiB through 3 slots", extent.batch),
-        rate(extent.batch, took),
-        ">= 10 files/s",
+        &format!("{} files of 1 MiB", extent.batch),
+        each_second(extent.batch, took),
+        "files/s",
+        AtLeast(10.0),
     );
     let mut mixed = vec![small];
     for size in [0, 100_000, 5 * MIB, 20 * MIB, 50 * MIB] {
@@ -337,8 +396,9 @@ async fn speed(extent: &Extent) {
             "{} files of 0 to 50 MiB, 13 MiB on average",
             extent.batch / 2
         ),
-        rate(extent.batch / 2, took),
-        "",
+        each_second(extent.batch / 2, took),
+        "files/s",
+        Budget::None,
     );
 
     installed.set_idle_timeout("2s");
@@ -350,35 +410,33 @@ async fn speed(extent: &Extent) {
         cold.push(time_until(&installed.jobs, &job, has_link).await);
     }
     let (cold, bare) = (quantile(&mut cold, 0.5), quantile(&mut bare, 0.5));
-    tell(
-        "a bare pod of the same image, create to running: p50",
-        seconds(bare),
-        "",
-    );
-    tell("1 MiB, no worker, apply to link: p50", seconds(cold), "");
-    tell(
-        "  against the bare pod",
-        format!("{:.2}x", cold.as_secs_f64() / bare.as_secs_f64()),
-        "<= 1.5x",
-    );
+    let (cold, bare) = (cold.as_secs_f64(), bare.as_secs_f64());
+    let what =
+        "a pod of the same image with nothing but its account's token, from create to running: p50";
+    tell(what, bare, "s", Budget::None);
+    let what = "1 MiB, no worker there, from apply to the link in status: p50";
+    tell(what, cold, "s", Budget::None);
+    let what = "the same, in starts of such a pod";
+    tell(what, cold / bare, "", AtMost(1.5));
 
     installed.set_idle_timeout("0s");
     eventually("no worker is left", async || installed.workers().await == 0).await;
     let took = installed.batch("each", &[small], extent.pod_each).await;
     tell(
         &format!(
-            "{} files of 1 MiB, a pod for each (idleTimeout 0s)",
+            "{} files of 1 MiB, a pod for each (`worker.idleTimeout: 0s`)",
             extent.pod_each
         ),
-        rate(extent.pod_each, took),
-        "",
+        each_second(extent.pod_each, took),
+        "files/s",
+        Budget::None,
     );
     installed.sim.stop().await;
 }
 
 // --- Cost, on a control plane ----------------------------------------------------------------
 
-async fn cost(extent: &Extent) {
+async fn cost(extent: &Extent, report: &mut Report) {
     println!("On a control plane, with pods as processes:");
     let change = json!({"limits": {"runningPerUser": 0}, "worker": {"idleTimeout": "10m"}, "log": {"level": "warn"}});
     let world = World::install("bench", change).await;
@@ -405,23 +463,19 @@ async fn cost(extent: &Extent) {
         });
         create_all(&world.jobs, all.collect()).await;
         eprintln!("made {count} waiting jobs in {:.0?}", begun.elapsed());
-        with_waiting(&world, count, extent.finished, message).await;
+        with_waiting(&world, count, extent, message, report).await;
     }
     bot.abort();
     // Links of finished jobs are revoked as soon as a controller leads, and later.
     scale(&world, 1).await;
     let first = revoke(&world, &links[0]).await;
-    tell(
-        "a revoke of a finished job, right after the start, acts within",
-        seconds(first),
-        "",
-    );
+    let jobs = format!("{} finished", extent.finished);
+    let mut tell = |what: &str, time: Duration| {
+        report.tell_of(&jobs, what, time.as_secs_f64(), "s", AtMost(5.0));
+    };
+    tell("a revoke right after the start acts within", first);
     let later = revoke(&world, &links[1]).await;
-    tell(
-        "a revoke of a finished job acts within",
-        seconds(later),
-        "<= 5 s",
-    );
+    tell("a revoke acts within", later);
 }
 
 /// How long it takes from revoking a finished job's link until it is gone.
@@ -460,8 +514,17 @@ async fn tell_users(jobs: Api<TransferJob>) {
         .await;
 }
 
-async fn with_waiting(world: &World, count: usize, finished: usize, message: i32) {
-    let what = |figure: &str| format!("{count} unfinished + {finished} finished: {figure}");
+async fn with_waiting(
+    world: &World,
+    count: usize,
+    extent: &Extent,
+    message: i32,
+    report: &mut Report,
+) {
+    let jobs = format!("{count} unfinished, {} finished", extent.finished);
+    let mut tell = |what: &str, value: f64, unit: &str, budget: Budget| {
+        report.tell_of(&jobs, what, value, unit, budget);
+    };
     let before = requests(world).await;
     let begun = Instant::now();
     scale(world, 1).await;
@@ -474,10 +537,11 @@ async fn with_waiting(world: &World, count: usize, finished: usize, message: i32
         is_ready && world.figure(&pod, "telestream_leader").await > 0.5
     })
     .await;
-    tell(&what("start to ready"), seconds(begun.elapsed()), "<= 30 s");
+    let took = begun.elapsed().as_secs_f64();
+    tell("start to ready", took, "s", AtMost(30.0));
     // Jobs that go first, while all the others wait
     let mut times = Vec::new();
-    for number in 0..40 {
+    for number in 0..extent.first {
         let job = job(
             &format!("p{count}-{number}"),
             message,
@@ -486,22 +550,17 @@ async fn with_waiting(world: &World, count: usize, finished: usize, message: i32
         let assigned = |status: &TransferJobStatus| status.start_time.is_some();
         times.push(time_until(&world.jobs, &job, assigned).await);
     }
-    tell(
-        &what("create to assignment p50"),
-        seconds(quantile(&mut times, 0.5)),
-        "",
-    );
-    tell(
-        &what("create to assignment p99"),
-        seconds(quantile(&mut times, 0.99)),
-        "",
-    );
+    for (share, name) in [(0.5, "p50"), (0.99, "p99")] {
+        let what = format!("a job that goes first, from create to assignment: {name}");
+        let time = quantile(&mut times, share).as_secs_f64();
+        tell(&what, time, "s", Budget::None);
+    }
     let (mut at, mut done) = (
         Instant::now(),
         world.figure(&pod, "telestream_attempts_total").await,
     );
     let first = (at, done);
-    while done < f64::from(u32::try_from(count).expect("small") + 40) {
+    while done < f64::from(u32::try_from(count + extent.first).expect("small")) {
         assert!(
             at.elapsed() < Duration::from_mins(2),
             "nothing is admitted any more"
@@ -513,19 +572,15 @@ async fn with_waiting(world: &World, count: usize, finished: usize, message: i32
         }
     }
     let rate = (done - first.1) / (at - first.0).as_secs_f64();
-    tell(&what("admissions"), format!("{rate:.0} /s"), "");
+    tell("admissions", rate, "/s", Budget::None);
     let prefix = format!("w{count}-");
     all_linked(&world.jobs, &prefix, count).await;
     let memory = memory(world, &pod);
-    tell(
-        &what("memory at most (VmHWM)"),
-        format!("{memory:.1} MiB"),
-        "<= 64 MiB",
-    );
+    tell("memory at most (VmHWM)", memory, "MiB", AtMost(64.0));
     sleep(Duration::from_secs(2)).await;
     let after = requests(world).await;
     // The creation of each was asked for as well: by us, in the bot's place.
-    let transfers = count + 40;
+    let transfers = count + extent.first;
     let mut total = 1.0;
     let mut parts = Vec::new();
     for (request, number) in &after {
@@ -537,11 +592,7 @@ async fn with_waiting(world: &World, count: usize, finished: usize, message: i32
         }
         total += each;
     }
-    tell(
-        &what("requests for a transfer"),
-        format!("{total:.2}"),
-        "<= 8",
-    );
+    tell("requests for a transfer", total, "", AtMost(8.0));
     println!("    create 1.00, {}", parts.join(", "));
     scale(world, 0).await;
     // All go, so that the next number is what it says.

@@ -154,13 +154,13 @@ def compare(old, new):
     return section(title, head, rows)
 
 
-def write_into(page, text):
-    """Replaces what stands between the page's markers."""
-    before, begin, rest = page.read_text().partition(BEGIN)
-    _, end, after = rest.partition(END)
-    if not begin or not end:
-        raise Failed(f"{page} lacks the lines {BEGIN} and {END}")
-    page.write_text(f"{before}{BEGIN}\n\n{text}\n\n{END}{after}")
+def write_into(page, text, begin=BEGIN, end=END):
+    """Replaces what stands between two markers of the page."""
+    before, has_begin, rest = page.read_text().partition(begin)
+    _, has_end, after = rest.partition(end)
+    if not has_begin or not has_end:
+        raise Failed(f"{page} lacks the lines {begin} and {end}")
+    page.write_text(f"{before}{begin}\n\n{text}\n\n{end}{after}")
 
 
 def main():

@@ -500,4 +500,180 @@ mod tests {
             assert_eq!(refused.variable, variable);
         }
     }
+    /// What a command reads.
+    #[derive(Clone, Copy, Debug)]
+    enum Command {
+        Worker,
+        Controller,
+        Transfer,
+    }
+
+    use Command::{Controller as C, Transfer as T, Worker as W};
+
+    /// Reads all that a command reads, as `main` does.
+    async fn read(command: Command, env: &Environment) -> Result<(), ConfigError> {
+        match command {
+            W => worker(env).await.map(drop),
+            C => {
+                let controller = Controller::read(env)?;
+                controller.pod_factory(None).await?;
+                clean_up(env).await.map(drop)
+            }
+            T => {
+                account(env).await?;
+                window(env)?;
+                Storage::read(env).await.map(drop)
+            }
+        }
+    }
+
+    const TEMPLATE: &str = "
+spec:
+  containers: [{name: worker}]
+  volumes: [{name: session, secret: {secretName: replaced}}]
+";
+
+    /// The files that variables name.
+    fn files() -> tempfile::TempDir {
+        use base64::{Engine as _, engine::general_purpose::STANDARD as BASE64};
+        let folder = tempfile::tempdir().unwrap();
+        let write =
+            |name: &str, text: &str| std::fs::write(folder.path().join(name), text).unwrap();
+        let key = BASE64.encode([7; 256]);
+        write(
+            "session.json",
+            &format!(
+                r#"{{"identity": "bot", "homeDc": 2, "dcs": [{{"id": 2, "ipv4": "127.0.0.1:443", "authKey": "{key}"}}]}}"#
+            ),
+        );
+        write("template.yaml", TEMPLATE);
+        let vectors = include_str!("../tests/data/oci-signing-vectors.json");
+        let vectors: serde_json::Value = serde_json::from_str(vectors).unwrap();
+        write(
+            "key.pem",
+            vectors["private_key_pkcs8_pem"].as_str().unwrap(),
+        );
+        let profile = |region: &str| {
+            format!(
+                "user=ocid1.user.u\ntenancy=ocid1.tenancy.t\nfingerprint={}\n{region}key_file={}\n",
+                ["aa"; 16].join(":"),
+                folder.path().join("key.pem").display(),
+            )
+        };
+        write(
+            "config",
+            &format!(
+                "[HERE]\n{}[ELSEWHERE]\n{}",
+                profile("region=eu-frankfurt-1\n"),
+                profile(""),
+            ),
+        );
+        folder
+    }
+
+    #[tokio::test]
+    #[allow(clippy::too_many_lines, reason = "a table")]
+    async fn what_is_missing_or_malformed_is_named() {
+        let folder = files();
+        let path = |name: &str| folder.path().join(name).display().to_string();
+        let (session, template) = (path("session.json"), path("template.yaml"));
+        let (config, absent) = (path("config"), path("absent"));
+        let whole = [
+            ("API_ID", "1"),
+            ("SESSION_FILE", session.as_str()),
+            ("TELEGRAM_CONNECTIONS", "8"),
+            ("TRANSFER_WINDOW", "16"),
+            ("OCI_NAMESPACE", "ns"),
+            ("OCI_BUCKETNAME", "files"),
+            ("OCI_CONFIG_FILE", config.as_str()),
+            ("OCI_CLI_PROFILE", "HERE"),
+            ("OCI_REGION", ""),
+            ("OCI_ENDPOINT", ""),
+            ("OCI_BASE_PAR_URL", ""),
+            ("OBJECT_NAME_SECRET", "0123456789abcdef"),
+            ("POD_NAMESPACE", "telestream"),
+            ("POD_UID", "uid"),
+            ("WORKER_POD_TEMPLATE", template.as_str()),
+            ("WORKER_SELECTOR", "a=b"),
+            ("WORKER_SLOTS", "3"),
+            ("WORKER_STANDBY", "0"),
+            ("WORKER_IDLE_TIMEOUT", "5m"),
+            ("LIMIT_RUNNING_PER_USER", "2"),
+            ("SLOT_LEDGER", "slots"),
+            ("LEASE_NAME", "lease"),
+            ("JOB_TTL", "7d"),
+            ("CLEAN_UP_PATIENCE", "0s"),
+            ("HTTP_ADDRESS", "127.0.0.1:8080"),
+        ];
+        let with = |variable: &str, value: &str| {
+            assert!(
+                whole.iter().any(|(name, _)| *name == variable),
+                "{variable}"
+            );
+            let replaced = |(name, usual)| (name, if name == variable { value } else { usual });
+            Environment::table(whole.map(replaced))
+        };
+        for command in [W, C, T] {
+            read(command, &with("OCI_REGION", "")).await.unwrap();
+        }
+        // Empty is missing
+        for (variable, value, commands) in [
+            ("API_ID", "", &[W, T][..]),
+            ("API_ID", "one", &[W, T]),
+            ("SESSION_FILE", "", &[W, T]),
+            ("SESSION_FILE", &absent, &[W, T]),
+            ("SESSION_FILE", &template, &[W, T]),
+            ("TELEGRAM_CONNECTIONS", "0", &[W, T]),
+            ("TELEGRAM_CONNECTIONS", "9", &[W, T]),
+            ("TRANSFER_WINDOW", "3", &[W, T]),
+            ("TRANSFER_WINDOW", "16MiB", &[W, T]),
+            ("OCI_NAMESPACE", "", &[W, C, T]),
+            ("OCI_NAMESPACE", "a/b", &[W, C, T]),
+            ("OCI_BUCKETNAME", "", &[W, C, T]),
+            ("OCI_BUCKETNAME", "a/b", &[W, C, T]),
+            ("OCI_CONFIG_FILE", &absent, &[W, C, T]),
+            ("OCI_CONFIG_FILE", &template, &[W, C, T]),
+            ("OCI_CLI_PROFILE", "NOBODY", &[W, C, T]),
+            ("OCI_CLI_PROFILE", "ELSEWHERE", &[W, C, T]),
+            ("OCI_REGION", "some where", &[W, C, T]),
+            ("OCI_ENDPOINT", "objectstorage", &[W, C, T]),
+            ("OCI_BASE_PAR_URL", "objectstorage", &[W, C, T]),
+            ("OBJECT_NAME_SECRET", "", &[W, C]),
+            ("OBJECT_NAME_SECRET", "hunter2", &[W, C]),
+            ("POD_NAMESPACE", "", &[W, C]),
+            ("POD_UID", "", &[W]),
+            ("WORKER_POD_TEMPLATE", "", &[C]),
+            ("WORKER_POD_TEMPLATE", &absent, &[C]),
+            ("WORKER_POD_TEMPLATE", &session, &[C]),
+            ("WORKER_SELECTOR", "", &[C]),
+            ("WORKER_SLOTS", "many", &[C]),
+            ("WORKER_STANDBY", "-1", &[C]),
+            ("WORKER_IDLE_TIMEOUT", "300", &[C]),
+            ("LIMIT_RUNNING_PER_USER", "-1", &[C]),
+            ("SLOT_LEDGER", "", &[C]),
+            ("LEASE_NAME", "", &[C]),
+            ("JOB_TTL", "forever", &[C]),
+            ("CLEAN_UP_PATIENCE", "soon", &[C]),
+            ("HTTP_ADDRESS", "8080", &[C]),
+        ] {
+            for command in commands {
+                let refused = read(*command, &with(variable, value)).await;
+                let Err(error) = refused else {
+                    panic!("{command:?} takes {variable}={value}")
+                };
+                // Which profile is used, and which region, is said of the file that has them.
+                let named = match variable {
+                    "OCI_CLI_PROFILE" if value == "NOBODY" => "OCI_CONFIG_FILE",
+                    "OCI_CLI_PROFILE" => "OCI_REGION",
+                    variable => variable,
+                };
+                assert_eq!(
+                    error.variable, named,
+                    "{command:?}, {variable}={value}: {error}"
+                );
+                let secret = variable == "OBJECT_NAME_SECRET" && !value.is_empty();
+                assert!(!(secret && error.to_string().contains(value)), "{error}");
+            }
+        }
+    }
 }

@@ -1,6 +1,8 @@
 //! The TransferJob definition on a real API server: what it takes, what it refuses, and what it
 //! shows.
 
+#[path = "crd/rules.rs"]
+mod rules;
 mod support;
 
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
@@ -36,21 +38,6 @@ fn manifest(name: &str, spec: Value) -> DynamicObject {
         "apiVersion": "telestream.io/v1alpha1", "kind": "TransferJob", "metadata": {"name": name}, "spec": spec,
     }))
     .unwrap()
-}
-
-fn least() -> Value {
-    json!({"source": {"chatId": -1_001_234_567_890_i64, "messageId": 42}})
-}
-
-fn full() -> Value {
-    json!({
-        "source": {"chatId": 7, "messageId": 1, "fileName": "a.pdf", "size": 1, "mimeType": "application/pdf", "fileUniqueId": "AgAD"},
-        "destination": {"bucket": "b", "objectName": "folder/a.pdf", "storageTier": "InfrequentAccess"},
-        "link": {"ttl": "12h", "revoked": false},
-        "requester": {"userId": 7, "chatId": 7, "statusMessageId": 3},
-        "priority": "High", "suspend": true, "retry": {"limit": 0, "backoff": "1m30s"},
-        "activeDeadlineSeconds": 60, "ttlSecondsAfterFinished": 0, "reclaimPolicy": "Delete",
-    })
 }
 
 struct Server {
@@ -133,19 +120,6 @@ fn said(result: kube::Result<DynamicObject>) -> Result<DynamicObject, String> {
     })
 }
 
-/// The object with a value at a path: `set(least(), "source.chatId", 0)`.
-fn set(mut spec: Value, path: &str, value: Value) -> Value {
-    let pointer = format!("/{}", path.replace('.', "/"));
-    let (parent, key) = pointer.rsplit_once('/').unwrap();
-    let parent = if parent.is_empty() {
-        &mut spec
-    } else {
-        spec.pointer_mut(parent).unwrap()
-    };
-    parent[key] = value;
-    spec
-}
-
 #[tokio::test(flavor = "multi_thread")]
 async fn the_api_server_enforces_the_definition() {
     let server = server().await;
@@ -157,7 +131,7 @@ async fn the_api_server_enforces_the_definition() {
 }
 
 async fn defaults_are_filled_in(server: &Server) {
-    let created = server.create("least", least()).await.unwrap();
+    let created = server.create("least", rules::least()).await.unwrap();
     let spec = &created.data["spec"];
     assert_eq!(spec["link"], json!({"ttl": "7d", "revoked": false}));
     assert_eq!(spec["retry"], json!({"limit": 3, "backoff": "2s"}));
@@ -175,124 +149,28 @@ async fn defaults_are_filled_in(server: &Server) {
         "it says so before the controller has seen it"
     );
 
-    let created = server.create("full", full()).await.unwrap();
+    let created = server.create("full", rules::full()).await.unwrap();
     let typed: TransferJob =
         serde_json::from_value(serde_json::to_value(&created).unwrap()).unwrap();
     assert_eq!(typed.spec.link.ttl.to_string(), "12h");
-    assert_eq!(serde_json::to_value(&typed.spec).unwrap(), full());
+    assert_eq!(serde_json::to_value(&typed.spec).unwrap(), rules::full());
 }
 
-#[allow(clippy::too_many_lines, reason = "a table")]
 async fn bounds_are_kept(server: &Server) {
-    let long = |length: usize| json!("x".repeat(length));
-    for (path, value, complaint) in [
-        ("source", Value::Null, "spec.source: Required value"),
-        ("source.chatId", json!(0), "chatId must be the id of a chat"),
-        ("source.messageId", json!(0), "spec.source.messageId"),
-        ("source.fileName", json!(""), "spec.source.fileName"),
-        ("source.fileName", long(8_193), "spec.source.fileName"),
-        ("source.size", json!(-1), "spec.source.size"),
-        ("source.mimeType", long(256), "spec.source.mimeType"),
-        ("source.fileUniqueId", long(65), "spec.source.fileUniqueId"),
-        ("destination.bucket", json!(""), "spec.destination.bucket"),
-        (
-            "destination.bucket",
-            json!("a/b"),
-            "spec.destination.bucket",
-        ),
-        ("destination.bucket", long(257), "spec.destination.bucket"),
-        (
-            "destination.objectName",
-            json!(""),
-            "spec.destination.objectName",
-        ),
-        (
-            "destination.objectName",
-            long(1_025),
-            "spec.destination.objectName",
-        ),
-        (
-            "destination.objectName",
-            json!("a\nb"),
-            "spec.destination.objectName",
-        ),
-        (
-            "destination.objectName",
-            json!("."),
-            "must not hold . or ..",
-        ),
-        (
-            "destination.objectName",
-            json!("../etc"),
-            "must not hold . or ..",
-        ),
-        (
-            "destination.objectName",
-            json!("a/../b"),
-            "must not hold . or ..",
-        ),
-        (
-            "destination.objectName",
-            json!("a/."),
-            "must not hold . or ..",
-        ),
-        (
-            "destination.storageTier",
-            json!("Archive"),
-            "spec.destination.storageTier",
-        ),
-        ("link.ttl", json!("0s"), "spec.link.ttl"),
-        ("link.ttl", json!("forever"), "spec.link.ttl"),
-        ("requester.userId", json!(0), "spec.requester.userId"),
-        (
-            "requester.statusMessageId",
-            json!(0),
-            "spec.requester.statusMessageId",
-        ),
-        ("priority", json!("Urgent"), "spec.priority"),
-        ("retry.limit", json!(-1), "spec.retry.limit"),
-        ("retry.limit", json!(101), "spec.retry.limit"),
-        ("retry.backoff", json!("-2s"), "spec.retry.backoff"),
-        (
-            "activeDeadlineSeconds",
-            json!(0),
-            "spec.activeDeadlineSeconds",
-        ),
-        (
-            "activeDeadlineSeconds",
-            json!(31_536_001),
-            "spec.activeDeadlineSeconds",
-        ),
-        (
-            "ttlSecondsAfterFinished",
-            json!(-1),
-            "spec.ttlSecondsAfterFinished",
-        ),
-        (
-            "ttlSecondsAfterFinished",
-            json!(315_360_001),
-            "spec.ttlSecondsAfterFinished",
-        ),
-        ("reclaimPolicy", json!("Burn"), "spec.reclaimPolicy"),
-    ] {
-        let refused = server
-            .create("refused", set(full(), path, value.clone()))
-            .await;
-        let Err(message) = refused else {
+    let refused = rules::bounds().into_iter().chain(rules::of_new_jobs());
+    for (path, value, complaint) in refused {
+        let spec = rules::set(rules::full(), path, value.clone());
+        let Err(message) = server.create("refused", spec).await else {
             panic!("{path} = {value} was taken")
         };
         assert!(message.contains(complaint), "{path} = {value}: {message}");
     }
     // Names that merely look like the forbidden ones.
-    for name in ["..a/b", "a..", "a/.b", "a.b/c"] {
+    for name in rules::OBJECT_NAMES_THAT_DO {
         let job = format!("name-{}", name.len());
-        server
-            .create(
-                &job,
-                set(least(), "destination", json!({"objectName": name})),
-            )
-            .await
-            .unwrap();
+        let destination = json!({ "objectName": name });
+        let spec = rules::set(rules::least(), "destination", destination);
+        server.create(&job, spec).await.unwrap();
         server
             .jobs
             .delete(&job, &kube::api::DeleteParams::default())
@@ -302,50 +180,14 @@ async fn bounds_are_kept(server: &Server) {
 }
 
 async fn what_must_not_change_cannot(server: &Server) {
-    for (job, patch, complaint) in [
-        (
-            "least",
-            json!({"source": {"messageId": 43}}),
-            "source is immutable",
-        ),
-        (
-            "least",
-            json!({"source": {"fileName": "new"}}),
-            "source is immutable",
-        ),
-        (
-            "full",
-            json!({"source": {"size": null}}),
-            "source is immutable",
-        ),
-        (
-            "least",
-            json!({"destination": {"bucket": "b"}}),
-            "destination is immutable",
-        ),
-        (
-            "full",
-            json!({"destination": {"objectName": null}}),
-            "destination is immutable",
-        ),
-        (
-            "full",
-            json!({"destination": null}),
-            "destination is immutable",
-        ),
-    ] {
+    for (job, _, patch, complaint) in rules::of_changes() {
         let message = server
             .patch(job, json!({ "spec": patch }))
             .await
             .unwrap_err();
         assert!(message.contains(complaint), "{patch}: {message}");
     }
-    for patch in [
-        json!({"suspend": false}),
-        json!({"link": {"ttl": "30d"}}),
-        json!({"link": {"revoked": true}}),
-        json!({"priority": "Low"}),
-    ] {
+    for patch in rules::changes_that_do() {
         server
             .patch("full", json!({ "spec": patch }))
             .await
@@ -381,26 +223,15 @@ async fn status_is_a_subresource_with_rules_of_its_own(server: &Server) {
         .patch_status("least", json!({"attempt": 3}))
         .await
         .unwrap();
-    for (status, complaint) in [
-        (json!({"attempt": 2}), "attempt only grows"),
-        (json!({"phase": "Lost"}), "status.phase"),
-        (
-            json!({"assignment": {"slot": -1}}),
-            "status.assignment.slot",
-        ),
-        (
-            json!({"outcome": {"attempt": 3, "result": "Maybe", "reason": "R", "message": ""}}),
-            "status.outcome.result",
-        ),
-        (
-            json!({"outcome": {"attempt": 3, "result": "Stopped", "reason": "R", "message": "x".repeat(1_025)}}),
-            "status.outcome.message",
-        ),
-    ] {
-        let message = server
-            .patch_status("least", status.clone())
-            .await
-            .unwrap_err();
+    let message = server
+        .patch_status("least", json!({"attempt": 2}))
+        .await
+        .unwrap_err();
+    assert!(message.contains(rules::ATTEMPT_ONLY_GROWS), "{message}");
+    for (status, complaint) in rules::status_bounds() {
+        let Err(message) = server.patch_status("least", status.clone()).await else {
+            panic!("{status} was taken")
+        };
         assert!(message.contains(complaint), "{status}: {message}");
     }
 }

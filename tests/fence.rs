@@ -447,11 +447,26 @@ async fn the_bot_writes_what_is_its_own_and_nothing_else(world: &World) {
         assert!(said.contains("the bot changes nothing"), "{said}");
     }
     for (refused, why) in [
-        (json!({"spec": {"suspend": true}}), "the bot changes nothing"),
-        (json!({"spec": {"priority": "High"}}), "the bot changes nothing"),
-        (json!({"spec": {"reclaimPolicy": "Delete"}}), "the bot changes nothing"),
-        (json!({"spec": {"requester": {"userId": 8, "chatId": 8}}}), "stays its requester's"),
-        (json!({"metadata": {"labels": {"telestream.io/finished": "1"}}}), "no labels"),
+        (
+            json!({"spec": {"suspend": true}}),
+            "the bot changes nothing",
+        ),
+        (
+            json!({"spec": {"priority": "High"}}),
+            "the bot changes nothing",
+        ),
+        (
+            json!({"spec": {"reclaimPolicy": "Delete"}}),
+            "the bot changes nothing",
+        ),
+        (
+            json!({"spec": {"requester": {"userId": 8, "chatId": 8}}}),
+            "stays its requester's",
+        ),
+        (
+            json!({"metadata": {"labels": {"telestream.io/finished": "1"}}}),
+            "no labels",
+        ),
         (json!({"metadata": {"finalizers": []}}), "no labels"),
     ] {
         if why == "no labels" {
@@ -463,6 +478,10 @@ async fn the_bot_writes_what_is_its_own_and_nothing_else(world: &World) {
         assert!(said.contains(why), "{said}");
     }
     let free = json!({"metadata": {"finalizers": null}});
-    world.jobs.patch(JOB, &parameters, &Patch::Merge(free)).await.unwrap();
+    world
+        .jobs
+        .patch(JOB, &parameters, &Patch::Merge(free))
+        .await
+        .unwrap();
     bot.delete(JOB, &DeleteParams::default()).await.unwrap();
 }

@@ -54,3 +54,75 @@ pub fn crd() -> CustomResourceDefinition {
 pub fn crd_yaml() -> Result<String, serde_saphyr::ser::Error> {
     serde_saphyr::to_string(&crd())
 }
+
+#[cfg(test)]
+#[path = "../../tests/crd/rules.rs"]
+mod rules;
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    fn job(spec: Value, status: Value) -> TransferJob {
+        serde_json::from_value(json!({
+            "apiVersion": "telestream.io/v1alpha1", "kind": "TransferJob", "metadata": {"name": "tj"},
+            "spec": spec, "status": status,
+        }))
+        .unwrap()
+    }
+
+    fn new(spec: Value) -> TransferJob {
+        job(spec, json!({}))
+    }
+
+    #[test]
+    fn the_rules_of_new_jobs_are_kept() {
+        for spec in [rules::least(), rules::full()] {
+            new(spec).validate_cel().unwrap();
+        }
+        for name in rules::OBJECT_NAMES_THAT_DO {
+            let destination = json!({ "objectName": name });
+            let spec = rules::set(rules::least(), "destination", destination);
+            new(spec).validate_cel().unwrap();
+        }
+        for (path, value, complaint) in rules::of_new_jobs() {
+            let spec = rules::set(rules::full(), path, value.clone());
+            let refused = new(spec).validate_cel().unwrap_err().to_string();
+            assert!(refused.contains(complaint), "{path} = {value}: {refused}");
+        }
+    }
+
+    #[test]
+    fn what_must_not_change_cannot() {
+        for (_, old, change, complaint) in rules::of_changes() {
+            let refused = new(rules::merged(old.clone(), &change)).validate_cel_update(&new(old));
+            let refused = refused.unwrap_err().to_string();
+            assert!(refused.contains(complaint), "{change}: {refused}");
+        }
+        let mut spec = rules::full();
+        for change in rules::changes_that_do() {
+            let next = rules::merged(spec.clone(), &change);
+            new(next.clone()).validate_cel_update(&new(spec)).unwrap();
+            spec = next;
+        }
+        let taken_back = rules::merged(spec.clone(), &json!({"link": {"revoked": false}}));
+        let refused = new(taken_back).validate_cel_update(&new(spec));
+        assert!(
+            refused
+                .unwrap_err()
+                .to_string()
+                .contains("a revoked link stays revoked")
+        );
+    }
+
+    #[test]
+    fn an_attempt_only_grows() {
+        let at = |attempt: i32| job(rules::least(), json!({ "attempt": attempt }));
+        at(3).validate_cel_update(&at(2)).unwrap();
+        at(3).validate_cel_update(&at(3)).unwrap();
+        let refused = at(2).validate_cel_update(&at(3)).unwrap_err().to_string();
+        assert!(refused.contains(rules::ATTEMPT_ONLY_GROWS), "{refused}");
+    }
+}

@@ -87,9 +87,8 @@ impl Role {
             return Self::Admin;
         }
         let decided = members.users.get(&user).and_then(|member| member.allowed);
-        let is_in = decided.unwrap_or_else(|| {
-            guests.door == Door::Everyone || guests.users.contains(&user)
-        });
+        let is_in = decided
+            .unwrap_or_else(|| guests.door == Door::Everyone || guests.users.contains(&user));
         if is_in { Self::User } else { Self::Stranger }
     }
 
@@ -261,7 +260,9 @@ impl Day {
     /// Bytes of the last 24 hours.
     pub fn bytes(&mut self, now: Timestamp) -> u64 {
         self.forget(now);
-        self.0.iter().fold(0, |sum, (_, size)| sum.saturating_add(*size))
+        self.0
+            .iter()
+            .fold(0, |sum, (_, size)| sum.saturating_add(*size))
     }
 
     /// When a file of that size fits below the limit; never, if it is larger than that.
@@ -326,8 +327,13 @@ impl Chatter {
             last: now,
             is_told: false,
         });
-        let since = now.as_millisecond().saturating_sub(spoken.last.as_millisecond());
-        let gained = u64::try_from(since).unwrap_or_default().saturating_mul(full) / 60_000;
+        let since = now
+            .as_millisecond()
+            .saturating_sub(spoken.last.as_millisecond());
+        let gained = u64::try_from(since)
+            .unwrap_or_default()
+            .saturating_mul(full)
+            / 60_000;
         spoken.left = spoken.left.saturating_add(gained).min(full);
         spoken.last = now;
         if spoken.left >= 1_000 {
@@ -420,9 +426,16 @@ mod tests {
             (60, usage(0, 0, 41), Err(Refusal::Day(Some(at(5))))),
             (1, usage(0, 0, u64::MAX), Err(Refusal::Day(Some(at(5))))),
         ] {
-            assert_eq!(admit(size, &LIMITS, &usage, false), expected, "{size} {usage:?}");
+            assert_eq!(
+                admit(size, &LIMITS, &usage, false),
+                expected,
+                "{size} {usage:?}"
+            );
         }
-        assert_eq!(admit(1, &LIMITS, &Usage::default(), true), Err(Refusal::Drained));
+        assert_eq!(
+            admit(1, &LIMITS, &Usage::default(), true),
+            Err(Refusal::Drained)
+        );
         let member = Member {
             queued: Some(1),
             ..Member::default()
@@ -447,7 +460,9 @@ mod tests {
     #[test]
     fn who_says_too_much_is_told_once() {
         let mut chatter = Chatter::default();
-        let heard = (0..3).map(|_| chatter.hear(1, 2, at(0))).collect::<Vec<_>>();
+        let heard = (0..3)
+            .map(|_| chatter.hear(1, 2, at(0)))
+            .collect::<Vec<_>>();
         assert_eq!(heard, [Hearing::Heard, Hearing::Heard, Hearing::Hush]);
         assert_eq!(chatter.hear(1, 2, at(1)), Hearing::Ignored);
         assert_eq!(chatter.hear(2, 2, at(1)), Hearing::Heard);

@@ -136,8 +136,12 @@ impl From<RequestError> for ChatError {
             RequestError::MigrateToChatId(_) => {
                 Self::Unreachable("the group has become another one".to_owned())
             }
-            RequestError::Network(error) if error.is_timeout() => Self::Unavailable("no answer in time"),
-            RequestError::Network(error) if error.is_connect() => Self::Unavailable("no connection"),
+            RequestError::Network(error) if error.is_timeout() => {
+                Self::Unavailable("no answer in time")
+            }
+            RequestError::Network(error) if error.is_connect() => {
+                Self::Unavailable("no connection")
+            }
             RequestError::Network(_) => Self::Unavailable("the connection broke"),
             RequestError::InvalidJson { .. } => Self::Unavailable("an answer that is no JSON"),
             RequestError::Io(_) => Self::Unavailable("a file could not be read"),
@@ -178,9 +182,18 @@ impl ChatError {
             Self::Conflict
         } else if lower.starts_with("forbidden") || says(&["chat not found", "not enough rights"]) {
             Self::Unreachable(text.to_owned())
-        } else if says(&["message to edit not found", "message can't be edited", "message thread not found"]) {
+        } else if says(&[
+            "message to edit not found",
+            "message can't be edited",
+            "message thread not found",
+        ]) {
             Self::Gone(text.to_owned())
-        } else if says(&["internal server error", "bad gateway", "gateway timeout", "restart"]) {
+        } else if says(&[
+            "internal server error",
+            "bad gateway",
+            "gateway timeout",
+            "restart",
+        ]) {
             Self::Unavailable("a failure of its own")
         } else {
             Self::Refused(text.to_owned())
@@ -346,7 +359,8 @@ impl BotApi {
         }
         let sent = self.call(Call::SendMessage, request).await;
         if let Err(ChatError::Flooded(wait)) = &sent {
-            self.pace().messages_refused(place.chat, *wait, Instant::now());
+            self.pace()
+                .messages_refused(place.chat, *wait, Instant::now());
         }
         sent.map(|message| message.id.0)
     }
@@ -370,7 +384,8 @@ impl BotApi {
             Ok(Err(RequestError::Api(ApiError::MessageNotModified))) | Ok(Ok(_)) => Ok(()),
             Ok(Err(error)) => Err(error.into()),
         };
-        self.metrics.called(Call::EditMessageText, edited.as_ref().err());
+        self.metrics
+            .called(Call::EditMessageText, edited.as_ref().err());
         if let Err(ChatError::Flooded(wait)) = &edited {
             self.pace().edits_refused(chat, *wait, Instant::now());
         }
@@ -402,7 +417,9 @@ impl BotApi {
         if let Some(text) = text {
             request = request.text(text.chars().take(200).collect::<String>());
         }
-        self.call(Call::AnswerCallbackQuery, request).await.map(drop)
+        self.call(Call::AnswerCallbackQuery, request)
+            .await
+            .map(drop)
     }
 
     /// What is known of how often chats may be written to.
@@ -477,16 +494,31 @@ mod tests {
         };
         for (text, reason) in [
             ("Forbidden: bot was blocked by the user", "Unreachable"),
-            ("Forbidden: bot can't initiate conversation with a user", "Unreachable"),
-            ("Forbidden: bot is not a member of the channel chat", "Unreachable"),
+            (
+                "Forbidden: bot can't initiate conversation with a user",
+                "Unreachable",
+            ),
+            (
+                "Forbidden: bot is not a member of the channel chat",
+                "Unreachable",
+            ),
             ("Bad Request: chat not found", "Unreachable"),
             ("Bad Request: message to edit not found", "Gone"),
             ("Bad Request: message can't be edited", "Gone"),
-            ("Bad Request: message has protected content and can't be forwarded", "Protected"),
+            (
+                "Bad Request: message has protected content and can't be forwarded",
+                "Protected",
+            ),
             ("Bad Request: can't parse entities: unclosed tag", "Refused"),
             ("Bad Request: message is too long", "Refused"),
-            ("Conflict: can't use getUpdates method while webhook is active; use deleteWebhook to delete the webhook first", "Conflict"),
-            ("Conflict: terminated by other getUpdates request; make sure that only one bot instance is running", "Conflict"),
+            (
+                "Conflict: can't use getUpdates method while webhook is active; use deleteWebhook to delete the webhook first",
+                "Conflict",
+            ),
+            (
+                "Conflict: terminated by other getUpdates request; make sure that only one bot instance is running",
+                "Conflict",
+            ),
             ("Unauthorized", "InvalidToken"),
             ("Internal Server Error", "Unavailable"),
         ] {

@@ -100,7 +100,9 @@ impl Command {
     pub fn parse(text: &str, bot: &str) -> Option<Result<Self, UnknownCommand>> {
         let rest = text.strip_prefix('/')?;
         let mut words = rest.split_whitespace();
-        let first = words.next().filter(|_| !rest.starts_with(char::is_whitespace))?;
+        let first = words
+            .next()
+            .filter(|_| !rest.starts_with(char::is_whitespace))?;
         let word = match first.split_once('@') {
             Some((_, addressee)) if !addressee.eq_ignore_ascii_case(bot) => return None,
             Some((word, _)) => word,
@@ -224,13 +226,18 @@ mod tests {
             Command::parse(text, "TeleStreamBot").map(|parsed| parsed.map(|command| command.name))
         };
         assert_eq!(name("/start"), Some(Ok(CommandName::Start)));
-        assert_eq!(name("/STATUS@telestreambot now"), Some(Ok(CommandName::Status)));
+        assert_eq!(
+            name("/STATUS@telestreambot now"),
+            Some(Ok(CommandName::Status))
+        );
         assert_eq!(name("/status@another_bot"), None);
         assert_eq!(name("/nonsense"), Some(Err(UnknownCommand)));
         assert_eq!(name("start"), None);
         assert_eq!(name("/ start"), None);
         assert_eq!(name("/"), None);
-        let command = Command::parse("/limits 7  queued 3\nbytes 1", "b").unwrap().unwrap();
+        let command = Command::parse("/limits 7  queued 3\nbytes 1", "b")
+            .unwrap()
+            .unwrap();
         assert_eq!(command.words, ["7", "queued", "3", "bytes", "1"]);
     }
 
@@ -277,13 +284,26 @@ mod tests {
 
     #[test]
     fn nobody_gets_at_other_names_by_a_button() {
-        for data in ["c:", "c:kube-system", "c:tj-../x", "c:tj-A", "r:tj-", "rr:tj-a", "l:-1", "s:xx", "z", "ca:1"] {
+        for data in [
+            "c:",
+            "c:kube-system",
+            "c:tj-../x",
+            "c:tj-A",
+            "r:tj-",
+            "rr:tj-a",
+            "l:-1",
+            "s:xx",
+            "z",
+            "ca:1",
+        ] {
             assert_eq!(Button::parse(data), None, "{data}");
         }
     }
 
     #[test]
     fn an_old_question_is_not_answered_any_more() {
-        assert!(Button::is_fresh(10, 15) && !Button::is_fresh(10, 16) && !Button::is_fresh(u64::MAX, 1));
+        assert!(
+            Button::is_fresh(10, 15) && !Button::is_fresh(10, 16) && !Button::is_fresh(u64::MAX, 1)
+        );
     }
 }

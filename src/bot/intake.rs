@@ -126,9 +126,11 @@ pub async fn run(
 ) -> Result<(), IntakeError> {
     match intake {
         Intake::Polling => poll(api, handler, health, stop).await,
-        Intake::Webhook { url, secret, address } => {
-            listen(api, handler, url, secret, *address, health, stop).await
-        }
+        Intake::Webhook {
+            url,
+            secret,
+            address,
+        } => listen(api, handler, url, secret, *address, health, stop).await,
     }
 }
 
@@ -338,7 +340,11 @@ async fn listen(
 }
 
 /// Takes one update. Only with 200 Telegram does not send it again.
-async fn receive(State(webhook): State<Arc<Webhook>>, headers: HeaderMap, body: Bytes) -> StatusCode {
+async fn receive(
+    State(webhook): State<Arc<Webhook>>,
+    headers: HeaderMap,
+    body: Bytes,
+) -> StatusCode {
     let given = headers.get(SECRET_HEADER).map(|secret| secret.as_bytes());
     let is_telegram = given.is_some_and(|given| {
         constant_time::verify_slices_are_equal(given, webhook.secret.0.as_bytes()).is_ok()
@@ -350,7 +356,10 @@ async fn receive(State(webhook): State<Arc<Webhook>>, headers: HeaderMap, body: 
         Ok(update) => update,
         Err(error) => {
             // It would be the same the next time.
-            warn!(line = error.line(), "an update cannot be read and is passed over");
+            warn!(
+                line = error.line(),
+                "an update cannot be read and is passed over"
+            );
             return StatusCode::OK;
         }
     };
@@ -461,7 +470,10 @@ mod tests {
         }
         ledger.close(11);
         assert_eq!(ledger.offset, 10);
-        assert!(!ledger.is_new(11) && !ledger.is_new(10), "they come again until they are confirmed");
+        assert!(
+            !ledger.is_new(11) && !ledger.is_new(10),
+            "they come again until they are confirmed"
+        );
         ledger.close(10);
         assert_eq!(ledger.offset, 12);
         assert!(!ledger.is_new(10));

@@ -71,7 +71,9 @@ impl From<kube::Error> for JobError {
                 404 => Self::Gone,
                 409 => Self::Conflict,
                 // A quota of the namespace is full: it may have room later.
-                403 if status.message.contains("exceeded quota") => Self::Unavailable(Box::new(error)),
+                403 if status.message.contains("exceeded quota") => {
+                    Self::Unavailable(Box::new(error))
+                }
                 400..=428 | 430..=499 => Self::Refused(Box::new(error)),
                 _ => Self::Unavailable(Box::new(error)),
             },
@@ -207,7 +209,9 @@ impl Jobs {
 
     /// The jobs of a user that wait or run, the oldest first.
     pub fn under_way(&self, user: i64) -> Vec<Arc<TransferJob>> {
-        let mut jobs = self.unfinished.state_filter(|job| user_of(job) == Some(user) && !is_over(job));
+        let mut jobs = self
+            .unfinished
+            .state_filter(|job| user_of(job) == Some(user) && !is_over(job));
         jobs.sort_by_key(|job| (created(job), job.name_any()));
         jobs
     }
@@ -260,7 +264,8 @@ impl Jobs {
         if files > 1 {
             requester["statusFiles"] = json!(files);
         }
-        self.patch(job, json!({"spec": {"requester": requester}})).await
+        self.patch(job, json!({"spec": {"requester": requester}}))
+            .await
     }
 
     /// Takes the link of a job back, for good.
@@ -268,7 +273,8 @@ impl Jobs {
     /// # Errors
     /// It was not written.
     pub async fn revoke(&self, job: &TransferJob) -> Result<(), JobError> {
-        self.patch(job, json!({"spec": {"link": {"revoked": true}}})).await
+        self.patch(job, json!({"spec": {"link": {"revoked": true}}}))
+            .await
     }
 
     /// Has another link made that lives so long.
@@ -276,14 +282,19 @@ impl Jobs {
     /// # Errors
     /// It was not written.
     pub async fn extend(&self, job: &TransferJob, ttl: HumanDuration) -> Result<(), JobError> {
-        self.patch(job, json!({"spec": {"link": {"ttl": ttl}}})).await
+        self.patch(job, json!({"spec": {"link": {"ttl": ttl}}}))
+            .await
     }
 
     /// Writes down how far the user has been told, if the job is still as it was seen.
     ///
     /// # Errors
     /// It was not written: [`JobError::Conflict`] if the job has changed.
-    pub async fn set_notified(&self, job: &TransferJob, notified: &Notified) -> Result<TransferJob, JobError> {
+    pub async fn set_notified(
+        &self,
+        job: &TransferJob,
+        notified: &Notified,
+    ) -> Result<TransferJob, JobError> {
         let patch = Patch::Merge(json!({
             "metadata": {"uid": job.uid(), "resourceVersion": job.resource_version()},
             "status": {"notified": notified},
@@ -301,7 +312,9 @@ impl Jobs {
         }
         // Without Redis the oldest goes first.
         let waiting = self.unfinished.state_filter(is_waiting);
-        let before = |other: &&Arc<TransferJob>| (created(other), other.name_any()) < (created(job), job.name_any());
+        let before = |other: &&Arc<TransferJob>| {
+            (created(other), other.name_any()) < (created(job), job.name_any())
+        };
         Some(Place {
             ahead: waiting.iter().filter(before).count() as u64,
             of: waiting.len() as u64,
@@ -312,12 +325,16 @@ impl Jobs {
     /// How far a running job is, as its worker told Redis lately.
     pub async fn live(&self, job: &TransferJob) -> Option<LiveProgress> {
         let (queue, uid) = (self.queue.as_ref()?, job.uid()?);
-        timeout(QUEUE_TIMEOUT, queue.progress(&uid)).await.ok()?.ok()?
+        timeout(QUEUE_TIMEOUT, queue.progress(&uid))
+            .await
+            .ok()?
+            .ok()?
     }
 
     async fn patch(&self, job: &TransferJob, mut patch: Value) -> Result<(), JobError> {
         patch["metadata"] = json!({"uid": job.uid()});
-        let (name, parameters, patch) = (job.name_any(), PatchParams::default(), Patch::Merge(patch));
+        let (name, parameters, patch) =
+            (job.name_any(), PatchParams::default(), Patch::Merge(patch));
         let patched = in_time(self.api.patch(&name, &parameters, &patch)).await;
         match patched {
             // Of another UID: ours is gone.
@@ -394,27 +411,37 @@ fn hex(bytes: &[u8]) -> String {
 
 /// Who asked for a job.
 pub fn user_of(job: &TransferJob) -> Option<i64> {
-    job.spec.requester.as_ref().map(|requester| requester.user_id)
+    job.spec
+        .requester
+        .as_ref()
+        .map(|requester| requester.user_id)
 }
 
 /// Since when a job exists.
 pub fn created(job: &TransferJob) -> Timestamp {
-    job.creation_timestamp().map_or(Timestamp::UNIX_EPOCH, |time| time.0)
+    job.creation_timestamp()
+        .map_or(Timestamp::UNIX_EPOCH, |time| time.0)
 }
 
 /// Whether it succeeded, was given up, or is being removed.
 pub fn is_over(job: &TransferJob) -> bool {
-    job.metadata.deletion_timestamp.is_some() || has(job, ConditionType::Complete) || has(job, ConditionType::Failed)
+    job.metadata.deletion_timestamp.is_some()
+        || has(job, ConditionType::Complete)
+        || has(job, ConditionType::Failed)
 }
 
 /// Whether that condition holds.
 pub fn has(job: &TransferJob, type_: ConditionType) -> bool {
     let conditions = job.status.as_ref().map(|status| &status.conditions[..]);
-    find_condition(conditions.unwrap_or_default(), type_).is_some_and(|condition| condition.status == "True")
+    find_condition(conditions.unwrap_or_default(), type_)
+        .is_some_and(|condition| condition.status == "True")
 }
 
 fn is_waiting(job: &TransferJob) -> bool {
-    let phase = job.status.as_ref().map_or(Phase::Queued, |status| status.phase);
+    let phase = job
+        .status
+        .as_ref()
+        .map_or(Phase::Queued, |status| status.phase);
     !is_over(job) && phase == Phase::Queued
 }
 
@@ -456,7 +483,12 @@ mod tests {
         let name = job_name(7, 5, 42);
         assert_eq!(name, job_name(7, 5, 42));
         assert!(name.len() == 23 && name.starts_with("tj-"), "{name}");
-        for other in [job_name(8, 5, 42), job_name(7, 6, 42), job_name(7, 5, 43), job_name(75, 4, 2)] {
+        for other in [
+            job_name(8, 5, 42),
+            job_name(7, 6, 42),
+            job_name(7, 5, 43),
+            job_name(75, 4, 2),
+        ] {
             assert_ne!(name, other);
         }
         assert_eq!(short_id(&name).len(), 6);

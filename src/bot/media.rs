@@ -70,19 +70,43 @@ fn find(message: &Message) -> Option<Found<'_>> {
     // An animation is a document too, and goes first.
     if let Some(it) = message.animation() {
         let mime = it.mime_type.as_ref().map(ToString::to_string);
-        return Some(found(&it.file, it.file_name.as_deref(), mime, "animation", "mp4"));
+        return Some(found(
+            &it.file,
+            it.file_name.as_deref(),
+            mime,
+            "animation",
+            "mp4",
+        ));
     }
     if let Some(it) = message.document() {
         let mime = it.mime_type.as_ref().map(ToString::to_string);
-        return Some(found(&it.file, it.file_name.as_deref(), mime, "file", "bin"));
+        return Some(found(
+            &it.file,
+            it.file_name.as_deref(),
+            mime,
+            "file",
+            "bin",
+        ));
     }
     if let Some(it) = message.video() {
         let mime = it.mime_type.as_ref().map(ToString::to_string);
-        return Some(found(&it.file, it.file_name.as_deref(), mime, "video", "mp4"));
+        return Some(found(
+            &it.file,
+            it.file_name.as_deref(),
+            mime,
+            "video",
+            "mp4",
+        ));
     }
     if let Some(it) = message.audio() {
         let mime = it.mime_type.as_ref().map(ToString::to_string);
-        return Some(found(&it.file, it.file_name.as_deref(), mime, "audio", "mp3"));
+        return Some(found(
+            &it.file,
+            it.file_name.as_deref(),
+            mime,
+            "audio",
+            "mp3",
+        ));
     }
     if let Some(it) = message.voice() {
         let mime = it.mime_type.as_ref().map(ToString::to_string);
@@ -203,19 +227,47 @@ mod tests {
             of["mime_type"] = json!(mime);
             file(of)
         };
-        let small = json!({"file_id": "s", "file_unique_id": "s", "file_size": 1, "width": 1, "height": 1});
+        let small =
+            json!({"file_id": "s", "file_unique_id": "s", "file_size": 1, "width": 1, "height": 1});
         for (more, expected) in [
             (json!({"document": named("a.pdf")}), "a.pdf"),
             (json!({"document": named("../b\u{202e}.pdf")}), "_b.pdf"),
-            (json!({"document": with(json!({}), "application/zip")}), "file_20260923_123005_42.zip"),
-            (json!({"document": file(json!({}))}), "file_20260923_123005_42.bin"),
-            (json!({"video": with(played.clone(), "video/webm")}), "video_20260923_123005_42.webm"),
-            (json!({"audio": with(played.clone(), "audio/flac")}), "audio_20260923_123005_42.flac"),
-            (json!({"voice": with(played.clone(), "audio/ogg")}), "voice_20260923_123005_42.ogg"),
-            (json!({"video_note": file(played.clone())}), "round_20260923_123005_42.mp4"),
-            (json!({"animation": with(played.clone(), "video/mp4"), "document": named("x.gif")}), "animation_20260923_123005_42.mp4"),
-            (json!({"sticker": file(sticker)}), "sticker_20260923_123005_42.tgs"),
-            (json!({"photo": [small, file(json!({"width": 9, "height": 9}))]}), "photo_20260923_123005_42.jpg"),
+            (
+                json!({"document": with(json!({}), "application/zip")}),
+                "file_20260923_123005_42.zip",
+            ),
+            (
+                json!({"document": file(json!({}))}),
+                "file_20260923_123005_42.bin",
+            ),
+            (
+                json!({"video": with(played.clone(), "video/webm")}),
+                "video_20260923_123005_42.webm",
+            ),
+            (
+                json!({"audio": with(played.clone(), "audio/flac")}),
+                "audio_20260923_123005_42.flac",
+            ),
+            (
+                json!({"voice": with(played.clone(), "audio/ogg")}),
+                "voice_20260923_123005_42.ogg",
+            ),
+            (
+                json!({"video_note": file(played.clone())}),
+                "round_20260923_123005_42.mp4",
+            ),
+            (
+                json!({"animation": with(played.clone(), "video/mp4"), "document": named("x.gif")}),
+                "animation_20260923_123005_42.mp4",
+            ),
+            (
+                json!({"sticker": file(sticker)}),
+                "sticker_20260923_123005_42.tgs",
+            ),
+            (
+                json!({"photo": [small, file(json!({"width": 9, "height": 9}))]}),
+                "photo_20260923_123005_42.jpg",
+            ),
         ] {
             assert_eq!(name(more), expected);
         }
@@ -238,7 +290,8 @@ mod tests {
         }
         assert_eq!(name(captioned(&"x".repeat(121))), "a.pdf");
         let mut forwarded = captioned("their words");
-        forwarded["forward_origin"] = json!({"type": "hidden_user", "sender_user_name": "Bob", "date": 1});
+        forwarded["forward_origin"] =
+            json!({"type": "hidden_user", "sender_user_name": "Bob", "date": 1});
         assert_eq!(name(forwarded), "a.pdf");
     }
 }

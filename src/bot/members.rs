@@ -77,13 +77,16 @@ impl MemberBook {
             };
             match event {
                 Some(Ok(watcher::Event::Apply(map) | watcher::Event::InitApply(map))) => {
-                    self.members.send_replace(parse(map.data.unwrap_or_default()));
+                    self.members
+                        .send_replace(parse(map.data.unwrap_or_default()));
                 }
                 Some(Ok(watcher::Event::InitDone)) => {
                     ready.send_replace(true);
                 }
                 Some(Ok(watcher::Event::Init | watcher::Event::Delete(_))) => {}
-                Some(Err(error)) => warn!(%error, "watching the users' ConfigMap failed; trying again"),
+                Some(Err(error)) => {
+                    warn!(%error, "watching the users' ConfigMap failed; trying again")
+                }
                 None => return,
             }
         }
@@ -123,7 +126,12 @@ impl MemberBook {
     async fn patch(&self, key: &str, value: Option<String>) -> Result<(), MemberError> {
         let patch = Patch::Merge(json!({ "data": { key: value } }));
         let parameters = PatchParams::default();
-        match timeout(CALL_TIMEOUT, self.api.patch(&self.name, &parameters, &patch)).await {
+        match timeout(
+            CALL_TIMEOUT,
+            self.api.patch(&self.name, &parameters, &patch),
+        )
+        .await
+        {
             Err(_) => Err(MemberError::Timeout),
             Ok(Err(error)) => Err(MemberError::Refused(Box::new(error))),
             Ok(Ok(_)) => Ok(()),
@@ -161,7 +169,10 @@ mod tests {
             ("nine", r#"{"allowed": true}"#),
             ("drain", "true"),
         ];
-        let members = parse(data.map(|(key, value)| (key.to_owned(), value.to_owned())).into());
+        let members = parse(
+            data.map(|(key, value)| (key.to_owned(), value.to_owned()))
+                .into(),
+        );
         assert_eq!(members.users.len(), 1);
         assert_eq!(members.users[&7].allowed, Some(true));
         assert!(members.is_drained);

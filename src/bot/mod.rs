@@ -102,8 +102,12 @@ pub async fn run(
     stop: CancellationToken,
 ) -> Result<(), RunError> {
     let figures = BotMetrics::new(&metrics);
-    let api = BotApi::new(&settings.token, settings.api_url.as_deref(), figures.clone())
-        .map_err(RunError::Client)?;
+    let api = BotApi::new(
+        &settings.token,
+        settings.api_url.as_deref(),
+        figures.clone(),
+    )
+    .map_err(RunError::Client)?;
     let members = MemberBook::new(client.clone(), &settings.namespace, settings.members);
     let (members_read, mut members_ready) = watch::channel(false);
     let (unfinished, writer) = reflector::store();
@@ -147,7 +151,8 @@ pub async fn run(
         let admins = &settings.handler.guests.admins;
         let (taken_in, ()) = tokio::join!(
             async {
-                let taken_in = intake::run(&settings.intake, api.clone(), handler, &health, &stop).await;
+                let taken_in =
+                    intake::run(&settings.intake, api.clone(), handler, &health, &stop).await;
                 stop.cancel();
                 taken_in
             },
@@ -227,12 +232,18 @@ async fn register_commands(
     want(BotCommandScope::AllGroupChats, &[Audience::Users]);
     for admin in admins {
         let chat_id = Recipient::Id(ChatId(admin));
-        want(BotCommandScope::Chat { chat_id }, &[Audience::Users, Audience::Admins]);
+        want(
+            BotCommandScope::Chat { chat_id },
+            &[Audience::Users, Audience::Admins],
+        );
     }
     let mut wait = Duration::from_secs(1);
     for (scope, code, commands) in wanted {
         loop {
-            let pause = match api.set_commands(commands.clone(), scope.clone(), code).await {
+            let pause = match api
+                .set_commands(commands.clone(), scope.clone(), code)
+                .await
+            {
                 Ok(()) => break,
                 Err(ChatError::Flooded(pause)) => pause,
                 // An admin who has not started the bot yet.

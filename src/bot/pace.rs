@@ -186,7 +186,11 @@ mod tests {
         let (mut pace, now) = (Pace::default(), Instant::now());
         assert_eq!(pace.edit(1, now), None);
         assert_eq!(pace.edit(1, now + secs(1)), Some(secs(2)));
-        assert_eq!(pace.edit(2, now + secs(1)), None, "chats do not wait for each other");
+        assert_eq!(
+            pace.edit(2, now + secs(1)),
+            None,
+            "chats do not wait for each other"
+        );
         assert_eq!(pace.edit(1, now + secs(3)), None);
     }
 
@@ -225,7 +229,9 @@ mod tests {
     #[test]
     fn progress_leaves_room_for_results() {
         let (mut pace, now) = (Pace::default(), Instant::now());
-        let made = (0..100).filter(|chat| pace.edit(*chat, now).is_none()).count();
+        let made = (0..100)
+            .filter(|chat| pace.edit(*chat, now).is_none())
+            .count();
         assert_eq!(made, 20);
         assert_eq!(pace.edit_of_result(99, now), None);
         assert_eq!(pace.edit(99, now + secs(3)), None);

@@ -39,8 +39,14 @@ pub fn status(language: Language, files: &[FileView], readers: Readers, now: Tim
     let open: Vec<_> = files.iter().filter(|file| !file.is_over()).collect();
     match &open[..] {
         [] => {}
-        [one] => rows.push(vec![button(language.say("button-cancel"), &Button::Cancel(one.job.clone()))]),
-        _ => rows.push(vec![button(language.say("button-cancel-all"), &Button::CancelAll)]),
+        [one] => rows.push(vec![button(
+            language.say("button-cancel"),
+            &Button::Cancel(one.job.clone()),
+        )]),
+        _ => rows.push(vec![button(
+            language.say("button-cancel-all"),
+            &Button::CancelAll,
+        )]),
     }
     rows.extend(retries(language, files));
     Post {
@@ -66,7 +72,10 @@ pub fn result(language: Language, files: &[FileView], now: Timestamp) -> Post {
     let head = language.tell("batch-done", &head);
     let mut rows = retries(language, files);
     if done > 0 {
-        rows.push(vec![button(language.say("button-my-links"), &Button::Links(0))]);
+        rows.push(vec![button(
+            language.say("button-my-links"),
+            &Button::Links(0),
+        )]);
     }
     Post {
         html: format!("{head}\n\n{}", lines.join("\n\n")),
@@ -77,7 +86,11 @@ pub fn result(language: Language, files: &[FileView], now: Timestamp) -> Post {
 /// A file with its link, checksum and buttons.
 pub fn result_of_one(language: Language, file: &FileView, now: Timestamp) -> Post {
     match &file.state {
-        FileState::Done(Stored { size, crc32c, link: Some(link) }) => Post {
+        FileState::Done(Stored {
+            size,
+            crc32c,
+            link: Some(link),
+        }) => Post {
             html: linked(language, "result-done", file, *size, crc32c, link, now),
             keyboard: link_buttons(language, &file.job, link),
         },
@@ -91,7 +104,11 @@ pub fn result_of_one(language: Language, file: &FileView, now: Timestamp) -> Pos
 /// The link of a file that was sent before.
 pub fn known(language: Language, file: &FileView, now: Timestamp) -> Post {
     match &file.state {
-        FileState::Done(Stored { size, crc32c, link: Some(link) }) => Post {
+        FileState::Done(Stored {
+            size,
+            crc32c,
+            link: Some(link),
+        }) => Post {
             html: linked(language, "known-done", file, *size, crc32c, link, now),
             keyboard: link_buttons(language, &file.job, link),
         },
@@ -119,11 +136,17 @@ pub fn line(language: Language, file: &FileView, readers: Readers, now: Timestam
     let args = Args::new().text("name", name(file));
     match &file.state {
         FileState::Waiting { ahead: 0, .. } => language.tell("line-next", &args),
-        FileState::Waiting { ahead, estimate: None } => {
-            language.tell("line-waiting", &args.number("position", ahead + 1))
-        }
-        FileState::Waiting { ahead, estimate: Some(seconds) } => {
-            let args = args.number("position", ahead + 1).text("wait", rough(*seconds));
+        FileState::Waiting {
+            ahead,
+            estimate: None,
+        } => language.tell("line-waiting", &args.number("position", ahead + 1)),
+        FileState::Waiting {
+            ahead,
+            estimate: Some(seconds),
+        } => {
+            let args = args
+                .number("position", ahead + 1)
+                .text("wait", rough(*seconds));
             language.tell("line-waiting-until", &args)
         }
         FileState::Suspended => language.tell("line-suspended", &args),
@@ -133,9 +156,12 @@ pub fn line(language: Language, file: &FileView, readers: Readers, now: Timestam
                 .text("wait", duration(seconds_until(*at, now)));
             language.tell("line-retrying", &args)
         }
-        FileState::Running { bytes, total, rate, stage } => {
-            running(language, args, *bytes, *total, *rate, *stage)
-        }
+        FileState::Running {
+            bytes,
+            total,
+            rate,
+            stage,
+        } => running(language, args, *bytes, *total, *rate, *stage),
         FileState::Done(Stored { size, link, .. }) => {
             let args = args.text("size", bytes(*size));
             match (link, readers) {
@@ -169,10 +195,15 @@ pub fn failure(language: Language, reason: &str) -> String {
         "SessionRefused" => "failure-session",
         "InvalidLinkTTL" | "LinkLost" => "failure-link",
         _ if reason.starts_with("Telegram") => "failure-telegram",
-        "BucketNotFound" | "NotAuthenticated" | "NotAuthorizedOrNotFound" | "CredentialsUnusable"
+        "BucketNotFound"
+        | "NotAuthenticated"
+        | "NotAuthorizedOrNotFound"
+        | "CredentialsUnusable"
         | "QuotaExceeded" => "failure-storage-refused",
         _ if reason.starts_with("Storage") || reason.starts_with("Checksum") => "failure-storage",
-        _ if reason.starts_with("Worker") || reason == "OOMKilled" || reason == "Stalled" => "failure-worker",
+        _ if reason.starts_with("Worker") || reason == "OOMKilled" || reason == "Stalled" => {
+            "failure-worker"
+        }
         _ => "failure-other",
     })
 }
@@ -188,7 +219,10 @@ fn running(
     let Some(total) = total.filter(|_| stage != TransferState::Locating) else {
         return language.tell("line-locating", &args);
     };
-    let percent = match stored.checked_mul(100).and_then(|hundredfold| hundredfold.checked_div(total)) {
+    let percent = match stored
+        .checked_mul(100)
+        .and_then(|hundredfold| hundredfold.checked_div(total))
+    {
         Some(percent) => percent.min(100),
         None => 100,
     };
@@ -236,11 +270,20 @@ fn linked(
 fn link_buttons(language: Language, job: &str, link: &LinkView) -> Option<InlineKeyboardMarkup> {
     let mut rows = Vec::new();
     if let Ok(url) = teloxide_http::Url::parse(&link.url) {
-        rows.push(vec![InlineKeyboardButton::url(language.say("button-download"), url)]);
+        rows.push(vec![InlineKeyboardButton::url(
+            language.say("button-download"),
+            url,
+        )]);
     }
     rows.push(vec![
-        button(language.say("button-revoke"), &Button::Revoke(job.to_owned())),
-        button(language.say("button-extend"), &Button::Extend(job.to_owned())),
+        button(
+            language.say("button-revoke"),
+            &Button::Revoke(job.to_owned()),
+        ),
+        button(
+            language.say("button-extend"),
+            &Button::Extend(job.to_owned()),
+        ),
     ]);
     keyboard(rows)
 }
@@ -295,7 +338,9 @@ pub fn shown_name(name: &str) -> String {
 
 fn bar(percent: u64) -> String {
     let full = percent * BAR / 100;
-    (0..BAR).map(|cell| if cell < full { '▰' } else { '▱' }).collect()
+    (0..BAR)
+        .map(|cell| if cell < full { '▰' } else { '▱' })
+        .collect()
 }
 
 /// An estimate is not told to the second: the text would change all the time.
@@ -340,17 +385,47 @@ mod tests {
 
     #[test]
     fn each_state_is_said_in_words() {
-        let running = |stage| FileState::Running { bytes: 157_286_400, total: Some(314_572_800), rate: 10_485_760, stage };
+        let running = |stage| FileState::Running {
+            bytes: 157_286_400,
+            total: Some(314_572_800),
+            rate: 10_485_760,
+            stage,
+        };
         for (state, expected) in [
-            (FileState::Waiting { ahead: 0, estimate: None }, "next in line"),
-            (FileState::Waiting { ahead: 2, estimate: Some(61) }, "place 3 in the queue, begins in about 2 m"),
+            (
+                FileState::Waiting {
+                    ahead: 0,
+                    estimate: None,
+                },
+                "next in line",
+            ),
+            (
+                FileState::Waiting {
+                    ahead: 2,
+                    estimate: Some(61),
+                },
+                "place 3 in the queue, begins in about 2 m",
+            ),
             (running(TransferState::Locating), "looking for it"),
-            (running(TransferState::Streaming), "▰▰▰▰▰▱▱▱▱▱ 50% · 150.0 MiB of 300.0 MiB · 10.0 MiB/s · 15 s left"),
+            (
+                running(TransferState::Streaming),
+                "▰▰▰▰▰▱▱▱▱▱ 50% · 150.0 MiB of 300.0 MiB · 10.0 MiB/s · 15 s left",
+            ),
             (running(TransferState::Committing), "almost done"),
-            (FileState::Failed { reason: "MessageNotFound".into() }, "deleted"),
+            (
+                FileState::Failed {
+                    reason: "MessageNotFound".into(),
+                },
+                "deleted",
+            ),
             (FileState::Cancelled, "cancelled"),
         ] {
-            let text = line(Language::English, &file(state.clone()), Readers::User, now());
+            let text = line(
+                Language::English,
+                &file(state.clone()),
+                Readers::User,
+                now(),
+            );
             assert!(text.contains(expected), "{state:?}: {text}");
             assert!(text.contains("&lt;b&gt;holiday&lt;/b&gt;.mp4"), "{text}");
         }
@@ -367,7 +442,13 @@ mod tests {
     #[test]
     fn a_result_has_size_checksum_expiry_and_buttons() {
         let post = result(Language::English, &[file(done())], now());
-        for part in ["300.0 MiB", "kH1aGA==", "2026-11-08 12:00 UTC", "7 d", "<code>https://storage"] {
+        for part in [
+            "300.0 MiB",
+            "kH1aGA==",
+            "2026-11-08 12:00 UTC",
+            "7 d",
+            "<code>https://storage",
+        ] {
             assert!(post.html.contains(part), "{part}: {}", post.html);
         }
         let rows = post.keyboard.unwrap().inline_keyboard;
@@ -376,7 +457,9 @@ mod tests {
 
     #[test]
     fn a_failure_can_be_tried_again() {
-        let failed = FileState::Failed { reason: "StorageUnavailable".into() };
+        let failed = FileState::Failed {
+            reason: "StorageUnavailable".into(),
+        };
         let post = result(Language::German, &[file(failed.clone())], now());
         let data = format!("{:?}", post.keyboard);
         assert!(data.contains("t:tj-0123456789abcdef0123"), "{data}");
@@ -386,8 +469,18 @@ mod tests {
 
     fn any_state() -> impl Strategy<Value = FileState> {
         prop_oneof![
-            (any::<u64>(), any::<Option<u64>>()).prop_map(|(ahead, estimate)| FileState::Waiting { ahead: ahead / 2, estimate: estimate.map(|seconds| seconds / 2) }),
-            (any::<u64>(), any::<Option<u64>>(), any::<u64>()).prop_map(|(bytes, total, rate)| FileState::Running { bytes, total, rate, stage: TransferState::Streaming }),
+            (any::<u64>(), any::<Option<u64>>()).prop_map(|(ahead, estimate)| FileState::Waiting {
+                ahead: ahead / 2,
+                estimate: estimate.map(|seconds| seconds / 2)
+            }),
+            (any::<u64>(), any::<Option<u64>>(), any::<u64>()).prop_map(|(bytes, total, rate)| {
+                FileState::Running {
+                    bytes,
+                    total,
+                    rate,
+                    stage: TransferState::Streaming,
+                }
+            }),
             ".{0,40}".prop_map(|reason| FileState::Failed { reason }),
             Just(done()),
             Just(FileState::Suspended),

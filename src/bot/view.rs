@@ -147,7 +147,9 @@ fn state_of(
         });
         return FileState::Done(Stored {
             size: object.map_or(0, |object| object.size.unsigned_abs()),
-            crc32c: object.map(|object| object.crc32c.clone()).unwrap_or_default(),
+            crc32c: object
+                .map(|object| object.crc32c.clone())
+                .unwrap_or_default(),
             link,
         });
     }
@@ -272,11 +274,18 @@ mod tests {
     #[test]
     fn a_state_follows_from_what_stands_in_the_job() {
         let assignment = |attempt: i32| json!({"pod": "p", "podUID": "u", "slot": 0, "attempt": attempt, "time": NOW});
-        let waiting = FileState::Waiting { ahead: 2, estimate: Some(61) };
+        let waiting = FileState::Waiting {
+            ahead: 2,
+            estimate: Some(61),
+        };
         assert_eq!(state(json!({}), json!({})), waiting);
-        assert_eq!(state(json!({}), json!({"spec.suspend": true})), FileState::Suspended);
+        assert_eq!(
+            state(json!({}), json!({"spec.suspend": true})),
+            FileState::Suspended
+        );
         let later = "2026-11-01T12:01:00Z";
-        let backing_off = json!({"phase": "Pending", "reason": "TelegramTimeout", "nextAttemptTime": later});
+        let backing_off =
+            json!({"phase": "Pending", "reason": "TelegramTimeout", "nextAttemptTime": later});
         let retrying = FileState::Retrying {
             reason: "TelegramTimeout".into(),
             at: later.parse().unwrap(),
@@ -284,14 +293,36 @@ mod tests {
         assert_eq!(state(backing_off, json!({})), retrying);
         let due = json!({"phase": "Pending", "reason": "TelegramTimeout", "nextAttemptTime": NOW});
         assert_eq!(state(due, json!({})), waiting);
-        let live = FileState::Running { bytes: 5, total: Some(9), rate: 3, stage: TransferState::Committing };
+        let live = FileState::Running {
+            bytes: 5,
+            total: Some(9),
+            rate: 3,
+            stage: TransferState::Committing,
+        };
         assert_eq!(state(json!({"assignment": assignment(2)}), json!({})), live);
-        let begun = FileState::Running { bytes: 0, total: Some(9), rate: 0, stage: TransferState::Locating };
-        assert_eq!(state(json!({"assignment": assignment(1)}), json!({})), begun, "progress of another attempt");
+        let begun = FileState::Running {
+            bytes: 0,
+            total: Some(9),
+            rate: 0,
+            stage: TransferState::Locating,
+        };
+        assert_eq!(
+            state(json!({"assignment": assignment(1)}), json!({})),
+            begun,
+            "progress of another attempt"
+        );
         let failed = json!({"conditions": [condition("Failed", "NoMedia")]});
-        assert_eq!(state(failed, json!({})), FileState::Failed { reason: "NoMedia".into() });
+        assert_eq!(
+            state(failed, json!({})),
+            FileState::Failed {
+                reason: "NoMedia".into()
+            }
+        );
         let deleted = json!({"metadata.deletionTimestamp": NOW});
-        assert_eq!(state(json!({"assignment": assignment(2)}), deleted), FileState::Cancelled);
+        assert_eq!(
+            state(json!({"assignment": assignment(2)}), deleted),
+            FileState::Cancelled
+        );
     }
 
     #[test]
@@ -311,6 +342,13 @@ mod tests {
         assert_eq!(works.link.as_ref().unwrap().url, "https://secret");
         assert!(!format!("{works:?}").contains("secret"));
         assert_eq!(stored(NOW, json!({})).link, None);
-        assert_eq!(stored("2026-11-08T12:00:00Z", json!({"spec.link": {"ttl": "7d", "revoked": true}})).link, None);
+        assert_eq!(
+            stored(
+                "2026-11-08T12:00:00Z",
+                json!({"spec.link": {"ttl": "7d", "revoked": true}})
+            )
+            .link,
+            None
+        );
     }
 }

@@ -292,5 +292,33 @@ mod tests {
                 prop_assert!(left.into_iter().all(|job| !running.admits(job)));
             }
         }
+
+        #[test]
+        fn what_was_admitted_is_not_admitted_again_and_who_waits_goes_next(
+            users in prop::collection::vec(1_i64..5, 0..40), slots in 0_usize..8, pods in 0_usize..8, limit in 1_u32..4,
+        ) {
+            let order: Vec<_> = users.iter().enumerate().map(|(at, user)| of(&format!("j{at}"), *user)).collect();
+            let idle: Vec<_> = (0..8).take(slots).collect();
+            let first = decide(order.clone(), &idle, pods, Running::new(Some(limit)));
+            // When it has been carried out
+            let mut running = Running::new(Some(limit));
+            for (job, _) in &first.assign {
+                running.add(job);
+            }
+            let left: Vec<_> = order
+                .into_iter()
+                .filter(|job| !first.assign.iter().any(|(taken, _)| Arc::ptr_eq(taken, job)))
+                .collect();
+            let still_idle = &idle[first.assign.len()..];
+            let again = decide(left.clone(), still_idle, pods, running.clone());
+            // Then nothing more is to be done, and the same jobs wait for pods
+            prop_assert!(again.assign.is_empty());
+            prop_assert_eq!(names(&again.wait), names(&first.wait));
+            // And when there are pods for them, it is they who get them
+            let come: Vec<_> = (100..108).take(first.wait.len()).collect();
+            let then = decide(left, &[still_idle, &come].concat(), 0, running);
+            let given: Vec<_> = then.assign.iter().map(|(job, _)| Arc::clone(job)).collect();
+            prop_assert_eq!(names(&given), names(&first.wait));
+        }
     }
 }

@@ -19,19 +19,26 @@ use tower::{Layer, Service};
 use crate::ops::metrics::Metrics;
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct Labels {
-    verb: &'static str,
-    resource: String,
-    code: u16,
+pub(super) struct Labels {
+    pub(super) verb: &'static str,
+    pub(super) resource: String,
+    pub(super) code: u16,
 }
 
-type Counts = Family<Labels, Counter>;
+pub(super) type Counts = Family<Labels, Counter>;
 
 /// A client whose requests are counted in `metrics`.
 ///
 /// # Errors
 /// The configuration gives no client.
 pub fn counted_client(config: Config, metrics: &Metrics) -> kube::Result<Client> {
+    Ok(ClientBuilder::try_from(config)?
+        .with_layer(&Count(counts(metrics)))
+        .build())
+}
+
+/// Counts that `metrics` tells.
+pub(super) fn counts(metrics: &Metrics) -> Counts {
     let counts = Counts::default();
     metrics.register(|registry| {
         registry.register(
@@ -40,9 +47,7 @@ pub fn counted_client(config: Config, metrics: &Metrics) -> kube::Result<Client>
             counts.clone(),
         );
     });
-    Ok(ClientBuilder::try_from(config)?
-        .with_layer(&Count(counts))
-        .build())
+    counts
 }
 
 #[derive(Clone)]

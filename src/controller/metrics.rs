@@ -42,6 +42,7 @@ struct Figures {
     transfers_finished: Family<FinishLabels, Counter>,
     transfer_duration: Histogram,
     stored: Counter,
+    retried: Counter,
     reconcile_duration: Histogram,
     reconcile_errors: Family<ErrorLabels, Counter>,
     status_writes: Family<WriteLabels, Counter>,
@@ -94,6 +95,7 @@ impl ControllerMetrics {
             // 100 ms to 27 min.
             transfer_duration: Histogram::new(exponential_buckets(0.1, 4.0, 8)),
             stored: Counter::default(),
+            retried: Counter::default(),
             // 0.1 ms to 26 s.
             reconcile_duration: Histogram::new(exponential_buckets(0.0001, 4.0, 10)),
             reconcile_errors: Family::default(),
@@ -170,6 +172,11 @@ impl ControllerMetrics {
         }
     }
 
+    /// So many bytes that were stored before have to be moved again.
+    pub fn retries(&self, bytes: u64) {
+        self.0.retried.inc_by(bytes);
+    }
+
     /// A step was taken, or tried, in so long.
     pub fn reconciled(&self, took: Duration) {
         self.0.reconcile_duration.observe(took.as_secs_f64());
@@ -200,6 +207,7 @@ impl Figures {
             transfers_finished,
             transfer_duration,
             stored,
+            retried,
             reconcile_duration,
             reconcile_errors,
             status_writes,
@@ -240,6 +248,12 @@ impl Figures {
             "Sizes of the objects of transfers that succeeded",
             Unit::Bytes,
             stored.clone(),
+        );
+        registry.register_with_unit(
+            "retried",
+            "What an attempt had stored, as far as it told, and the next one had to move again",
+            Unit::Bytes,
+            retried.clone(),
         );
         registry.register_with_unit(
             "reconcile_duration",
@@ -327,10 +341,13 @@ fn seconds(duration: SignedDuration) -> f64 {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
+
     use kube::runtime::{reflector, watcher};
     use serde_json::json;
 
     use super::*;
+    use crate::controller::api_requests;
 
     fn job(name: &str, change: serde_json::Value) -> TransferJob {
         let mut job = json!({
@@ -345,13 +362,11 @@ mod tests {
         serde_json::from_value(job).unwrap()
     }
 
-    #[test]
-    fn what_happens_is_told() {
-        let metrics = Metrics::default();
-        let figures = ControllerMetrics::new(&metrics);
+    /// Figures of which each has something to tell.
+    fn happenings(metrics: &Metrics) -> reflector::store::Writer<TransferJob> {
+        let figures = ControllerMetrics::new(metrics);
         let (jobs, mut writer) = reflector::store();
-        ControllerMetrics::follow(&metrics, jobs);
-        // Given one job that waits, and one that has ended
+        ControllerMetrics::follow(metrics, jobs);
         writer.apply_watcher_event(&watcher::Event::Apply(job("waits", json!({}))));
         let ended = job(
             "ended",
@@ -371,6 +386,16 @@ mod tests {
             state: SlotState::Busy,
         }]);
         figures.status_write("ok");
+        figures.retries(7);
+        figures.reconcile_failed("api");
+        writer
+    }
+
+    #[test]
+    fn what_happens_is_told() {
+        // Given one job that waits, and one that has ended
+        let metrics = Metrics::default();
+        let _jobs = happenings(&metrics);
         // When somebody asks
         let text = metrics.encode().unwrap();
         // Then it is told, and no name is
@@ -386,6 +411,7 @@ mod tests {
             "telestream_slots{state=\"busy\"} 1",
             "telestream_slots{state=\"idle\"} 0",
             "telestream_status_writes_total{result=\"ok\"} 1",
+            "telestream_retried_bytes_total 7",
         ] {
             assert!(
                 text.lines().any(|told| told == line),
@@ -394,5 +420,47 @@ mod tests {
         }
         assert!(text.contains("telestream_queue_oldest_age_seconds"));
         assert!(!text.contains("waits"), "{text}");
+    }
+    /// The families of the text: each with the suffix that its samples have.
+    fn families(text: &str) -> BTreeSet<String> {
+        let of_line = |line: &str| {
+            let (name, kind) = line.strip_prefix("# TYPE ")?.split_once(' ')?;
+            let suffix = if kind == "counter" { "_total" } else { "" };
+            Some(format!("{name}{suffix}"))
+        };
+        text.lines().filter_map(of_line).collect()
+    }
+
+    /// The names in the first column of the table under a heading.
+    fn documented(document: &str, heading: &str) -> BTreeSet<String> {
+        let (_, rest) = document.split_once(heading).unwrap();
+        let section = rest.split("\n#").next().unwrap();
+        let rows = section.lines().filter(|line| line.starts_with("| `"));
+        let cells = rows.filter_map(|row| row.split('|').nth(1));
+        cells
+            .flat_map(|cell| cell.split('`').skip(1).step_by(2))
+            .map(|name| name.split('{').next().unwrap().to_owned())
+            .collect()
+    }
+
+    #[test]
+    fn the_documentation_names_what_is_told_and_nothing_else() {
+        let metrics = Metrics::default();
+        let _jobs = happenings(&metrics);
+        let request = api_requests::Labels {
+            verb: "get",
+            resource: "pods".to_owned(),
+            code: 200,
+        };
+        api_requests::counts(&metrics).get_or_create(&request).inc();
+        let told = families(&metrics.encode().unwrap());
+        let document = include_str!("../../docs/operations.md");
+        let documented = documented(document, "## What it tells\n");
+        let missing: Vec<_> = told.difference(&documented).collect();
+        let invented: Vec<_> = documented.difference(&told).collect();
+        assert!(
+            missing.is_empty() && invented.is_empty(),
+            "not documented: {missing:?}; documented, but never told: {invented:?}"
+        );
     }
 }

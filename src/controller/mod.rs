@@ -347,8 +347,8 @@ async fn schedule(
     stop: CancellationToken,
 ) {
     let filled = async {
-        let caches = future::try_join(world.jobs.wait_until_ready(), world.pods.wait_until_ready());
-        let is_filled = caches.await.is_ok();
+        let jobs = world.jobs.wait_until_ready().await.is_ok();
+        let is_filled = jobs && world.pods.wait_until_ready().await.is_ok();
         world.sessions.wait_until_ready().await;
         is_filled
     };

@@ -434,6 +434,26 @@ mod tests {
         ]
     }
 
+    /// The slots when all that was planned has been done, and nodes have not done anything yet.
+    fn carry_out(slots: &mut [Slot], plan: &PoolPlan, now: Timestamp) {
+        for slot in slots {
+            if plan.spawn.contains(&slot.number) {
+                slot.state = SlotState::Starting {
+                    since: now,
+                    outdated: false,
+                };
+            } else if plan.retire.contains(&slot.number) {
+                slot.state = match slot.state {
+                    // Its entry in the ledger goes first.
+                    SlotState::Dead { .. } => SlotState::Empty,
+                    _ => SlotState::Leaving,
+                };
+            } else if plan.release.contains(&slot.number) {
+                slot.state = SlotState::Empty;
+            }
+        }
+    }
+
     proptest! {
         #[test]
         fn no_pod_is_made_beside_another_and_no_work_is_killed(
@@ -448,6 +468,64 @@ mod tests {
                 SlotState::Idle { .. } | SlotState::Starting { .. } | SlotState::Dead { unrecorded: false, .. }
             );
             prop_assert!(plan.retire.iter().all(|slot| may_go(state_of(slot))));
+        }
+
+        #[test]
+        fn following_the_plans_comes_to_rest(
+            states in prop::collection::vec(state(), 0..6), waiting in 0_usize..8, standby in 0_usize..4,
+        ) {
+            let size = PoolSize { standby, ..SIZE };
+            let mut slots = slots(&states);
+            // A slot may be released or cleared, and then get a pod.
+            for _ in 0..3 {
+                let plan = decide(&slots, waiting, size, at(NOW));
+                prop_assert_eq!(&plan, &decide(&slots, waiting, size, at(NOW)), "deciding twice decides the same");
+                let before = slots.clone();
+                carry_out(&mut slots, &plan, at(NOW));
+                let again = decide(&slots, waiting, size, at(NOW));
+                for slot in &before {
+                    let number = &slot.number;
+                    prop_assert!(!(plan.spawn.contains(number) && again.spawn.contains(number)));
+                    prop_assert!(!(plan.retire.contains(number) && again.retire.contains(number)));
+                    prop_assert!(!(plan.release.contains(number) && again.release.contains(number)));
+                }
+            }
+            let rest = decide(&slots, waiting, size, at(NOW));
+            prop_assert_eq!(&rest, &PoolPlan { wake: rest.wake, ..PoolPlan::default() });
+        }
+
+        #[test]
+        fn whoever_waits_gets_a_pod_if_a_slot_can_have_one(
+            states in prop::collection::vec(state(), 1..6), waiting in 0_usize..8, standby in 0_usize..4,
+        ) {
+            let size = PoolSize { standby, ..SIZE };
+            let (mut slots, mut waiting, mut now) = (slots(&states), waiting, at(NOW));
+            for _ in 0..20 {
+                for slot in &mut slots {
+                    match slot.state {
+                        SlotState::Idle { outdated: false, .. } if waiting > 0 => {
+                            waiting -= 1;
+                            slot.state = SlotState::Busy;
+                        }
+                        // What nodes and the lifecycle do
+                        SlotState::Leaving => slot.state = SlotState::Vacated,
+                        SlotState::Starting { outdated: false, .. } => slot.state = idle(NOW),
+                        SlotState::Dead { rest_until, .. } => {
+                            slot.state = SlotState::Dead { rest_until, unrecorded: false };
+                        }
+                        SlotState::Closed { until } if until <= now => slot.state = SlotState::Vacated,
+                        _ => {}
+                    }
+                }
+                let plan = decide(&slots, waiting, size, now);
+                now = plan.wake.map_or(now, |wake| wake.max(now));
+                carry_out(&mut slots, &plan, now);
+            }
+            let are_used = slots.iter().all(|slot| matches!(slot.state, SlotState::Busy | SlotState::Unusable));
+            prop_assert!(waiting == 0 || are_used, "{waiting} wait: {slots:?}");
+            // Nor is more kept than is wanted.
+            let spare = slots.iter().filter(|slot| is_fresh_idle(slot.state)).count();
+            prop_assert!(waiting > 0 || spare <= standby, "{slots:?}");
         }
     }
 }

@@ -71,11 +71,17 @@ pub struct ErrorCounts(Mutex<HashMap<String, u32>>);
 /// # Errors
 /// The step could not be taken; [`on_error`] says when to try again.
 pub async fn reconcile(job: Arc<TransferJob>, context: Arc<Context>) -> Result<Action, Error> {
-    let (now, begun) = (Timestamp::now(), Instant::now());
     let assignment = assignment(&job);
+    // Before all pods were seen once, one that is there would be taken for gone.
+    if assignment.is_some() && context.pods.wait_until_ready().await.is_err() {
+        return Ok(Action::await_change());
+    }
+    let (now, begun) = (Timestamp::now(), Instant::now());
+    let look = context.watch.look(&job, now);
+    context.metrics.retries(look.lost_bytes);
     let sight = Sight {
         pod: assignment.map_or(PodSight::Gone, |assignment| context.pods.sight(assignment)),
-        signs: context.watch.look(&job, now),
+        signs: look.signs,
     };
     context.changes.note(&job);
     // An outcome has freed a slot: it need not wait for the bookkeeping.

@@ -11,7 +11,10 @@ use std::{
 use aws_lc_rs::digest::{SHA256, digest};
 use futures::{StreamExt as _, stream::SelectAll};
 use k8s_openapi::api::core::v1::Secret;
-use kube::{Api, runtime::watcher};
+use kube::{
+    Api,
+    runtime::{WatchStreamExt as _, watcher},
+};
 use tokio::sync::{Notify, watch};
 use tokio_util::sync::CancellationToken;
 use tracing::warn;
@@ -68,6 +71,7 @@ impl Sessions {
             .into_iter()
             .map(|(slot, name)| {
                 watcher::watch_object(api.clone(), &name)
+                    .default_backoff()
                     .map(move |found| (slot, name.clone(), found))
                     .boxed()
             })

@@ -1,5 +1,5 @@
 //! What this process has noticed of workers: when one was last heard of, when it had last moved a
-//! byte, and since when it has been asked to stop.
+//! byte, since when it has been asked to stop, and what it moves that was moved before.
 //!
 //! Only changes that were seen here count, by this machine's clock: a worker's clock may be wrong,
 //! and what happened before this process looked is not held against a worker.
@@ -24,12 +24,23 @@ pub struct Watch(Mutex<HashMap<String, Noticed>>);
 struct Noticed {
     attempt: i32,
     told: Option<(Time, i64)>,
+    /// Bytes that an earlier attempt had stored, until this one tells of its own.
+    before: Option<i64>,
     signs: Signs,
+}
+
+/// A look at a job.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Look {
+    /// What was noticed of its worker.
+    pub signs: Signs,
+    /// Bytes that an earlier attempt had stored, and that this one turned out to lack.
+    pub lost_bytes: u64,
 }
 
 impl Watch {
     /// Takes notice of a job as it is now.
-    pub fn look(&self, job: &TransferJob, now: Timestamp) -> Signs {
+    pub fn look(&self, job: &TransferJob, now: Timestamp) -> Look {
         let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let uid = job.uid().unwrap_or_default();
         let fresh = Signs {
@@ -40,12 +51,18 @@ impl Watch {
         let status = job.status.as_ref();
         let Some(assignment) = status.and_then(|status| status.assignment.as_ref()) else {
             all.remove(&uid);
-            return fresh;
+            return Look {
+                signs: fresh,
+                lost_bytes: 0,
+            };
         };
-        let told = status
-            .and_then(|status| status.progress.as_ref())
+        let progress = status.and_then(|status| status.progress.as_ref());
+        let told = progress
             .filter(|progress| progress.attempt == assignment.attempt)
             .map(|progress| (progress.updated_at.clone(), progress.bytes));
+        let before = progress
+            .filter(|progress| progress.attempt < assignment.attempt)
+            .map(|progress| progress.bytes);
         let noticed = all
             .entry(uid)
             .and_modify(|noticed| {
@@ -56,9 +73,17 @@ impl Watch {
             .or_insert(Noticed {
                 attempt: assignment.attempt,
                 told: None,
+                before: None,
                 signs: fresh,
             });
         noticed.attempt = assignment.attempt;
+        noticed.before = before.or(noticed.before);
+        let mut lost_bytes = 0;
+        if let Some((_, bytes)) = &told
+            && let Some(before) = noticed.before.take()
+        {
+            lost_bytes = u64::try_from(before - bytes).unwrap_or_default();
+        }
         if told != noticed.told {
             let bytes = |told: &Option<(Time, i64)>| told.as_ref().map(|(_, bytes)| *bytes);
             noticed.signs.heard = now;
@@ -71,7 +96,10 @@ impl Watch {
             || job.spec.suspend
             || job.metadata.deletion_timestamp.is_some();
         noticed.signs.stopping = is_to_stop.then(|| noticed.signs.stopping.unwrap_or(now));
-        noticed.signs
+        Look {
+            signs: noticed.signs,
+            lost_bytes,
+        }
     }
 
     /// Nothing of a job is noticed any more.
@@ -124,7 +152,7 @@ mod tests {
     fn a_heartbeat_is_heard_and_only_bytes_are_movement() {
         let watch = Watch::default();
         let look = |progress, second| {
-            let signs = watch.look(&job(1, progress, json!({})), at(second));
+            let signs = watch.look(&job(1, progress, json!({})), at(second)).signs;
             (signs.heard.as_second(), signs.moved.as_second())
         };
         assert_eq!(look(None, 10), (10, 10));
@@ -145,7 +173,37 @@ mod tests {
     fn another_attempt_is_another_worker() {
         let watch = Watch::default();
         watch.look(&job(1, None, json!({})), at(10));
-        assert_eq!(watch.look(&job(2, None, json!({})), at(20)).heard, at(20));
+        let look = watch.look(&job(2, None, json!({})), at(20));
+        assert_eq!(look.signs.heard, at(20));
+    }
+
+    #[test]
+    fn what_the_next_attempt_lacks_of_what_was_stored_is_counted_once() {
+        // What the first attempt has stored, what the second tells one after the other, what is lost
+        for (stored, tells, lost) in [
+            (Some(7), vec![5, 9], vec![2, 0]),
+            (Some(7), vec![0, 3], vec![7, 0]),
+            (Some(7), vec![8], vec![0]),
+            (None, vec![0], vec![0]),
+        ] {
+            let watch = Watch::default();
+            let mut next = job(2, None, json!({}));
+            let before = job(1, stored.map(|bytes| (1, bytes)), json!({}));
+            next.status.as_mut().unwrap().progress = before.status.unwrap().progress;
+            assert_eq!(
+                watch.look(&next, at(10)).lost_bytes,
+                0,
+                "it says nothing yet"
+            );
+            let counted: Vec<_> = tells
+                .iter()
+                .map(|bytes| {
+                    let told = job(2, Some((20, *bytes)), json!({}));
+                    watch.look(&told, at(20)).lost_bytes
+                })
+                .collect();
+            assert_eq!(counted, lost, "{stored:?}, {tells:?}");
+        }
     }
 
     #[test]
@@ -154,6 +212,7 @@ mod tests {
         let stopping = |suspend: bool, second| {
             watch
                 .look(&job(1, None, json!({ "suspend": suspend })), at(second))
+                .signs
                 .stopping
         };
         assert_eq!(stopping(false, 10), None);

@@ -323,6 +323,12 @@ mod tests {
         Gone { seen: bool },
         /// Somebody removes the pod from the API server, and the node does not hear of it.
         ForceDelete,
+        /// The pod is given a job.
+        Assign,
+        /// The worker says how its attempt ended.
+        Outcome,
+        /// The end of the attempt is recorded, by the worker's word or its pod's end.
+        Record,
         /// So many seconds pass.
         Wait(u16),
     }
@@ -336,6 +342,9 @@ mod tests {
             1 => Just(Event::End),
             1 => any::<bool>().prop_map(|seen| Event::Gone { seen }),
             1 => Just(Event::ForceDelete),
+            3 => Just(Event::Assign),
+            1 => Just(Event::Outcome),
+            2 => Just(Event::Record),
             2 => (0..700_u16).prop_map(Event::Wait),
         ]
     }
@@ -352,6 +361,10 @@ mod tests {
         is_held: bool,
         pod: Option<Pod>,
         pods_made: usize,
+        /// What the job that was given to the pod of that UID does.
+        work: Option<(String, Work)>,
+        /// A pod with work was deleted by us.
+        is_work_killed: bool,
         /// Each with the time at which it ends itself, once it was cut off.
         workers: Vec<(String, Option<Timestamp>)>,
     }
@@ -417,7 +430,40 @@ mod tests {
                         }
                     }
                 }
+                Event::Assign => {
+                    if let Some(pod) = self.pod.as_ref().filter(|pod| pods::is_running(pod))
+                        && self.work.is_none()
+                    {
+                        self.work = Some((pod.uid().unwrap(), Work::Running));
+                    }
+                }
+                Event::Outcome => {
+                    if let Some((uid, work)) = &mut self.work
+                        && self.workers.iter().any(|(of, _)| of == uid)
+                    {
+                        *work = Work::Ended;
+                    }
+                }
+                Event::Record => {
+                    let is_at_work = |uid: &String| {
+                        let pod = self.pod.as_ref();
+                        pod.is_some_and(|pod| {
+                            pod.uid().as_ref() == Some(uid) && pods::end(pod).is_none()
+                        })
+                    };
+                    self.work
+                        .take_if(|(uid, work)| *work == Work::Ended || !is_at_work(uid));
+                }
                 Event::Look { writes } => self.look(writes),
+            }
+        }
+
+        /// What the pod that is there has to do.
+        fn work(&self) -> Work {
+            let uid = self.pod.as_ref().and_then(kube::ResourceExt::uid);
+            match &self.work {
+                Some((of, work)) if Some(of) == uid.as_ref() => *work,
+                _ => Work::None,
             }
         }
 
@@ -427,7 +473,7 @@ mod tests {
             let latest = self.latest.clone();
             let view = View {
                 pod: self.pod.as_ref(),
-                work: Work::None,
+                work: self.work(),
                 is_outdated: false,
                 is_wanted: true,
                 session: &session,
@@ -438,6 +484,12 @@ mod tests {
             let end_of = |uid: &str| ends.iter().any(|end| end == uid).then_some(PodEnd::Deleted);
             let state = self.memory.look(&view, end_of, self.now);
             let plan = pool::decide(&[Slot { number: 0, state }], 1, SIZE, self.now);
+            let is_unrecorded = self
+                .pod
+                .as_ref()
+                .is_some_and(|pod| pods::end(pod).is_some());
+            self.is_work_killed |= !plan.retire.is_empty()
+                && (self.work() == Work::Running || is_unrecorded && self.work() == Work::Ended);
             let mut may_write = || {
                 writes = writes.saturating_sub(1);
                 writes > 0
@@ -501,15 +553,20 @@ mod tests {
                 is_held: false,
                 pod: None,
                 pods_made: 0,
+                work: None,
+                is_work_killed: false,
                 workers: Vec::new(),
             };
             for event in events {
                 world.happen(event);
+                prop_assert!(!world.is_work_killed, "after {event:?}: {:?}", world.work);
                 prop_assert!(world.workers.len() <= 1, "after {event:?}: {:?}", world.workers);
             }
             // And it always comes back to work.
             for _ in 0..6 {
                 world.happen(Event::Wait(700));
+                world.happen(Event::Outcome);
+                world.happen(Event::Record);
                 world.happen(Event::Look { writes: usize::MAX });
                 world.happen(Event::Gone { seen: true });
                 world.happen(Event::Start);

@@ -14,12 +14,12 @@ use kube::{
     api::{WatchEvent, WatchParams},
     runtime::{
         WatchStreamExt as _,
-        reflector::{self, Store, store::WriterDropped},
+        reflector::{self, Store},
         watcher,
     },
 };
 
-use tokio::time::timeout;
+use tokio::{sync::watch, time::timeout};
 use tracing::info;
 
 use super::pods::{self, PodEnd, PodSight};
@@ -37,7 +37,14 @@ const LOOK_BACK_TIME: Duration = Duration::from_secs(3);
 pub struct WorkerPods {
     present: Store<Pod>,
     past: Arc<Mutex<Past>>,
+    /// Many wait for it, and a store wakes only one of them.
+    all_seen: watch::Receiver<bool>,
 }
+
+/// Pods are not watched any more.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("worker pods are not watched any more")]
+pub struct WatchEnded;
 
 /// What was seen of pods.
 #[derive(Debug, Default)]
@@ -60,7 +67,12 @@ impl WorkerPods {
     ) {
         let (present, writer) = reflector::store();
         let past = Arc::default();
-        let pods = Self { present, past };
+        let (seen_tx, all_seen) = watch::channel(false);
+        let pods = Self {
+            present,
+            past,
+            all_seen,
+        };
         let recorder = pods.clone();
         let events = watcher(api, watcher::Config::default().labels(selector))
             .default_backoff()
@@ -75,7 +87,12 @@ impl WorkerPods {
                     recorder.record(pod);
                 }
             })
-            .reflect(writer);
+            .reflect(writer)
+            .inspect(move |event| {
+                if let Ok(watcher::Event::InitDone) = event {
+                    seen_tx.send_replace(true);
+                }
+            });
         (pods, events)
     }
 
@@ -83,8 +100,10 @@ impl WorkerPods {
     ///
     /// # Errors
     /// The watch has ended.
-    pub async fn wait_until_ready(&self) -> Result<(), WriterDropped> {
-        self.present.wait_until_ready().await
+    pub async fn wait_until_ready(&self) -> Result<(), WatchEnded> {
+        let mut all_seen = self.all_seen.clone();
+        let seen = all_seen.wait_for(|seen| *seen).await;
+        seen.map(drop).map_err(|_| WatchEnded)
     }
 
     /// Those that are there.

@@ -98,7 +98,25 @@ fn text(metrics: &Metrics) -> Response {
 
 #[cfg(test)]
 mod tests {
+    use axum::{body::Body, http::Request};
+    use tower::Service as _;
+
     use super::*;
+
+    #[tokio::test]
+    async fn ready_is_what_the_work_says_and_alive_is_something_else() {
+        let health = Health::default();
+        let mut router = router(health.clone(), Metrics::default());
+        let mut ask = async |path: &str| {
+            let request = Request::get(path).body(Body::empty()).unwrap();
+            router.call(request).await.unwrap().status().as_u16()
+        };
+        assert_eq!((ask("/readyz").await, ask("/livez").await), (503, 200));
+        health.set_ready(true);
+        assert_eq!((ask("/readyz").await, ask("/livez").await), (200, 200));
+        health.set_ready(false);
+        assert_eq!((ask("/readyz").await, ask("/metrics").await), (503, 200));
+    }
 
     #[tokio::test(start_paused = true)]
     async fn a_loop_that_stands_still_is_missed() {

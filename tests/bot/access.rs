@@ -31,17 +31,31 @@ async fn jobs(world: &World) -> usize {
 async fn a_stranger_learns_their_id_and_nothing_else(world: &World) {
     let mallory = Person::new(world, MALLORY);
     let answer = mallory.ask("/start").await;
-    assert!(answer.text.contains(&MALLORY.to_string()), "{}", answer.text);
+    assert!(
+        answer.text.contains(&MALLORY.to_string()),
+        "{}",
+        answer.text
+    );
     let before = mallory.last_event();
     mallory.send_file("virus.exe", SMALL).await;
     mallory.say("/stats").await;
     mallory.say("/users").await;
-    eventually("all updates are taken", async || world.sim.bot().pending_updates() == 0).await;
+    eventually("all updates are taken", async || {
+        world.sim.bot().pending_updates() == 0
+    })
+    .await;
     // An answer to somebody else comes after all that could be said to them.
     Person::new(world, ANN).ask("/help").await;
     let said = world.sim.bot().events(before);
-    let to_mallory = said.iter().filter(|event| event.chat_id == mallory.chat_id());
-    assert!(to_mallory.filter_map(|event| event.what.by_bot()).next().is_none());
+    let to_mallory = said
+        .iter()
+        .filter(|event| event.chat_id == mallory.chat_id());
+    assert!(
+        to_mallory
+            .filter_map(|event| event.what.by_bot())
+            .next()
+            .is_none()
+    );
     assert_eq!(jobs(world).await, 0);
 }
 
@@ -52,7 +66,12 @@ async fn an_admin_lets_in_and_shuts_out(world: &World) {
         Person::new(world, ANN),
     );
     // Users are no admins
-    assert!(ann.ask(&format!("/allow {MALLORY}")).await.text.contains("do not know that command"));
+    assert!(
+        ann.ask(&format!("/allow {MALLORY}"))
+            .await
+            .text
+            .contains("do not know that command")
+    );
     // Given an admin lets somebody in
     let answer = eve.ask(&format!("/allow {MALLORY} Mal <i>x</i>")).await;
     assert!(answer.text.contains("is let in"), "{}", answer.text);
@@ -74,20 +93,39 @@ async fn an_admin_lets_in_and_shuts_out(world: &World) {
     let pod = bot_pod(world).await;
     world.kubelet.signal(&pod, "KILL");
     let before = mallory.last_event();
-    eventually("the bot fetches updates again", async || world.sim.bot().waiting_polls() > 0).await;
+    eventually("the bot fetches updates again", async || {
+        world.sim.bot().waiting_polls() > 0
+    })
+    .await;
     mallory.send_file("again.zip", SMALL).await;
     ann.ask("/help").await;
     let said = world.sim.bot().events(before);
-    let to_mallory = said.iter().filter(|event| event.chat_id == mallory.chat_id());
+    let to_mallory = said
+        .iter()
+        .filter(|event| event.chat_id == mallory.chat_id());
     let said: Vec<_> = to_mallory.filter_map(|event| event.what.by_bot()).collect();
-    assert!(said.iter().all(|message| !message.text.contains("queued")), "{said:?}");
+    assert!(
+        said.iter().all(|message| !message.text.contains("queued")),
+        "{said:?}"
+    );
     // Whoever looks after the bot cannot be shut out in the chat
-    assert!(eve.ask(&format!("/deny {EVE}")).await.text.contains("admins are changed"));
+    assert!(
+        eve.ask(&format!("/deny {EVE}"))
+            .await
+            .text
+            .contains("admins are changed")
+    );
 }
 
 /// The bot's pod, when it runs.
 pub async fn bot_pod(world: &World) -> String {
-    let find = || world.kubelet.pods().into_iter().find(|pod| pod.contains("-bot-"));
+    let find = || {
+        world
+            .kubelet
+            .pods()
+            .into_iter()
+            .find(|pod| pod.contains("-bot-"))
+    };
     eventually("the bot runs", async || find().is_some()).await;
     find().expect("it runs")
 }
@@ -96,14 +134,24 @@ async fn commands_are_listed_for_whom_they_are(world: &World) {
     let bot = world.sim.bot();
     let listed = |scope: &str, language: &str| -> Vec<String> {
         let commands = bot.commands(scope, language);
-        commands.into_iter().map(|command| command.command).collect()
+        commands
+            .into_iter()
+            .map(|command| command.command)
+            .collect()
     };
     let admins = format!("chat:{EVE}");
-    eventually("commands are registered", async || listed(&admins, "de").len() == 17).await;
+    eventually("commands are registered", async || {
+        listed(&admins, "de").len() == 17
+    })
+    .await;
     assert_eq!(listed("all_private_chats", "").len(), 11);
     assert!(!listed("all_private_chats", "").contains(&"allow".to_owned()));
     let german = bot.commands("all_private_chats", "de");
-    assert!(german.iter().any(|command| command.description.contains("Links")));
+    assert!(
+        german
+            .iter()
+            .any(|command| command.description.contains("Links"))
+    );
     let help = Person::new(world, ANN).ask("/help").await;
     assert!(help.text.contains("/mylinks") && !help.text.contains("/drain"));
     let help = Person::new(world, EVE).ask("/help").await;
@@ -124,7 +172,11 @@ async fn limits_are_said_with_when_they_free(world: &World) {
     let before = ben.last_event();
     ben.send_file("four.zip", 5 * MIB).await;
     let refused = ben.sees(before, "four.zip").await;
-    assert!(refused.text.contains("3 Dateien unterwegs"), "{}", refused.text);
+    assert!(
+        refused.text.contains("3 Dateien unterwegs"),
+        "{}",
+        refused.text
+    );
     let answer = ben.ask("/cancel all").await;
     assert!(answer.text.contains('3'), "{}", answer.text);
     world.set_rate(None);
@@ -133,9 +185,17 @@ async fn limits_are_said_with_when_they_free(world: &World) {
     let before = ben.last_event();
     ben.send_file("five.zip", 28 * MIB).await;
     let refused = ben.sees(before, "five.zip").await;
-    assert!(refused.text.contains("24 Stunden") && refused.text.contains("In 23 h"), "{}", refused.text);
+    assert!(
+        refused.text.contains("24 Stunden") && refused.text.contains("In 23 h"),
+        "{}",
+        refused.text
+    );
     let quota = ben.ask("/quota").await;
-    assert!(quota.text.contains("15.0 MiB von 40.0 MiB"), "{}", quota.text);
+    assert!(
+        quota.text.contains("15.0 MiB von 40.0 MiB"),
+        "{}",
+        quota.text
+    );
     // An admin may allow more
     let eve = Person::new(world, EVE);
     let set = eve.ask(&format!("/limits {BEN} bytes 1GiB")).await;
@@ -152,13 +212,19 @@ async fn nobody_keeps_the_bot_busy_alone(world: &World) {
         ann.say("hello").await;
     }
     ann.sees(before, "a lot at once").await;
-    eventually("all updates are taken", async || world.sim.bot().pending_updates() == 0).await;
+    eventually("all updates are taken", async || {
+        world.sim.bot().pending_updates() == 0
+    })
+    .await;
     Person::new(world, EVE).ask("/stats").await;
     let events = world.sim.bot().events(before);
     let answers = events
         .iter()
         .filter(|event| event.chat_id == ann.chat_id() && event.what.by_bot().is_some());
-    assert!(answers.count() <= 13, "12 are answered, and one says that it is enough");
+    assert!(
+        answers.count() <= 13,
+        "12 are answered, and one says that it is enough"
+    );
 }
 
 async fn a_drained_bot_takes_no_files(world: &World) {
@@ -169,14 +235,22 @@ async fn a_drained_bot_takes_no_files(world: &World) {
     ben.sees(before, "gewartet").await;
     assert!(eve.ask("/drain off").await.text.contains("taken again"));
     let before = ben.last_event();
-    ben.send(UserMessage::file(BEN, UserFile::generated("late2.zip", SMALL, 3))).await;
+    ben.send(UserMessage::file(
+        BEN,
+        UserFile::generated("late2.zip", SMALL, 3),
+    ))
+    .await;
     ben.sees(before, "CRC32C").await;
 }
 
 async fn a_user_chooses_a_language(world: &World) {
     let ben = Person::new(world, BEN);
     let settings = ben.ask("/settings").await;
-    assert!(settings.text.contains("Sprache: Deutsch"), "{}", settings.text);
+    assert!(
+        settings.text.contains("Sprache: Deutsch"),
+        "{}",
+        settings.text
+    );
     let before = ben.last_event();
     assert_eq!(ben.press(&settings, "English").await, "Gemerkt.");
     ben.sees(before, "Language: English").await;

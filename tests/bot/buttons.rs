@@ -25,19 +25,34 @@ async fn a_transfer_is_stopped(world: &World) {
     let status = ann.sees(before, "long.zip").await;
     // Nobody else can stop it
     ben.ask("/help").await;
-    assert!(ann.press_as(BEN, &status, "Cancel").await.contains("überholt"));
-    assert!(ann.press_as(MALLORY, &status, "Cancel").await.contains("not for you"));
+    assert!(
+        ann.press_as(BEN, &status, "Cancel")
+            .await
+            .contains("überholt")
+    );
+    assert!(
+        ann.press_as(MALLORY, &status, "Cancel")
+            .await
+            .contains("not for you")
+    );
     let moving = ann.sees(before, "▰").await;
     assert!(moving.text.contains("MiB/s"), "{}", moving.text);
     assert_eq!(ann.press(&moving, "Cancel").await, "Stopping …");
     ann.sees(before, "cancelled").await;
     eventually("nothing is left", async || {
-        let jobs = world.jobs.list(&kube::api::ListParams::default()).await.unwrap();
+        let jobs = world
+            .jobs
+            .list(&kube::api::ListParams::default())
+            .await
+            .unwrap();
         jobs.items.is_empty() && world.sim.oci().uploads().is_empty()
     })
     .await;
     world.set_rate(None);
-    assert_eq!(ann.press(&moving, "Cancel").await, "This button is out of date.");
+    assert_eq!(
+        ann.press(&moving, "Cancel").await,
+        "This button is out of date."
+    );
     assert_eq!(ann.rings(), 0, "whoever stops a file needs no bell");
 }
 
@@ -50,14 +65,24 @@ async fn a_link_is_extended_and_revoked(world: &World) {
     // Somebody else who has the link cannot touch it, with no client
     for data in ["Revoke", "Extend"] {
         let pressed = result.button(data).unwrap();
-        let telestream_sim::telegram::details::ButtonAction::CallbackData(data) = &pressed.action else {
+        let telestream_sim::telegram::details::ButtonAction::CallbackData(data) = &pressed.action
+        else {
             panic!("{pressed:?}");
         };
         let said = ann.press_as(BEN, &result, data).await;
         assert!(said.contains("überholt"), "{said}");
     }
-    for forged in ["r:tj-00000000000000000000", "x:", "rr:tj-0:0", "c:kube-system", "\u{0}"] {
-        assert_eq!(ann.press(&result, forged).await, "This button is out of date.");
+    for forged in [
+        "r:tj-00000000000000000000",
+        "x:",
+        "rr:tj-0:0",
+        "c:kube-system",
+        "\u{0}",
+    ] {
+        assert_eq!(
+            ann.press(&result, forged).await,
+            "This button is out of date."
+        );
     }
     assert_eq!(download(&first).await.0, 200);
     // Extended, it is another link, and the old one ends
@@ -68,7 +93,10 @@ async fn a_link_is_extended_and_revoked(world: &World) {
     let second = Person::link(&extended);
     assert_ne!(first, second);
     assert_eq!(download(&second).await, (200, SMALL));
-    eventually("the old link has ended", async || download(&first).await.0 == 404).await;
+    eventually("the old link has ended", async || {
+        download(&first).await.0 == 404
+    })
+    .await;
     // Revoked, nobody can download any more; but it is asked first
     ann.press(&extended, "Revoke").await;
     let asked = ann.sees(before, "Take this link back?").await;
@@ -76,8 +104,14 @@ async fn a_link_is_extended_and_revoked(world: &World) {
     ann.press(&asked, "Keep").await;
     ann.press(&extended, "Revoke").await;
     let asked = ann.sees(before, "Take this link back?").await;
-    assert_eq!(ann.press(&asked, "Yes, revoke").await, "The link is taken back.");
-    eventually("the link has ended", async || download(&second).await.0 == 404).await;
+    assert_eq!(
+        ann.press(&asked, "Yes, revoke").await,
+        "The link is taken back."
+    );
+    eventually("the link has ended", async || {
+        download(&second).await.0 == 404
+    })
+    .await;
     let shown = world
         .sim
         .bot()
@@ -92,16 +126,27 @@ async fn links_are_listed_page_by_page(world: &World) {
     for number in 0..6 {
         ann.send_file(&format!("page{number}.zip"), 100_000).await;
     }
-    eventually("all are linked", async || ann.rings() >= 7).await;
+    eventually("all are told of", async || {
+        let jobs = world.jobs.list(&kube::api::ListParams::default()).await.unwrap();
+        let told = jobs.iter().filter_map(|job| job.status.as_ref()?.notified.as_ref());
+        told.count() == 7
+    })
+    .await;
     let first = ann.ask("/mylinks").await;
-    assert!(first.text.contains("Links that work: 6") && first.text.contains("page 1 of 2"), "{}", first.text);
+    assert!(
+        first.text.contains("Links that work: 6") && first.text.contains("page 1 of 2"),
+        "{}",
+        first.text
+    );
     ann.press(&first, "›").await;
     let second = ann.sees(before, "page 2 of 2").await;
     assert_eq!(second.message_id, first.message_id);
     // Other users see none of them
     let ben = Person::new(world, BEN);
     assert!(ben.ask("/mylinks").await.text.contains("keiner"));
-    assert!(ann.press_as(BEN, &second, "‹").await.is_empty() || !ann.transcript().contains("keiner"));
+    assert!(
+        ann.press_as(BEN, &second, "‹").await.is_empty() || !ann.transcript().contains("keiner")
+    );
 }
 
 async fn commands_do_the_same(world: &World) {
@@ -110,13 +155,28 @@ async fn commands_do_the_same(world: &World) {
     assert!(ann.ask("/cancel").await.text.contains("Nothing of yours"));
     assert!(ann.ask("/retry").await.text.contains("has failed"));
     assert!(ann.ask("/revoke").await.text.contains("Which one?"));
-    assert!(ann.ask("/revoke nonsense").await.text.contains("No link of yours"));
+    assert!(
+        ann.ask("/revoke nonsense")
+            .await
+            .text
+            .contains("No link of yours")
+    );
     let links = ann.ask("/mylinks").await;
     let id = links.text.lines().nth(4).unwrap().trim().to_owned();
     let longer = ann.ask(&format!("/extend {id}")).await;
     assert!(longer.text.contains("CRC32C"), "{}", longer.text);
-    assert!(ann.ask(&format!("/revoke {id}")).await.text.contains("taken back"));
-    assert!(ann.ask(&format!("/revoke {id}")).await.text.contains("No link of yours"));
+    assert!(
+        ann.ask(&format!("/revoke {id}"))
+            .await
+            .text
+            .contains("taken back")
+    );
+    assert!(
+        ann.ask(&format!("/revoke {id}"))
+            .await
+            .text
+            .contains("No link of yours")
+    );
     assert!(ann.ask("/queue").await.text.contains("0 of them yours"));
     world.set_rate(Some(MIB));
     let before = ann.last_event();

@@ -46,9 +46,18 @@ pub async fn install_with(name: &str, bot: Value, mut change: Value) -> World {
     })
     .await;
     let bot = world.sim.bot();
-    bot.add_chat(ChatProfile::new(ChatId(CHANNEL), ChatKind::Channel, "Files"))
-        .unwrap();
-    for (id, name, language) in [(ANN, "Ann", "en"), (BEN, "Ben", "de"), (EVE, "Eve", "en"), (MALLORY, "Mallory", "en")] {
+    bot.add_chat(ChatProfile::new(
+        ChatId(CHANNEL),
+        ChatKind::Channel,
+        "Files",
+    ))
+    .unwrap();
+    for (id, name, language) in [
+        (ANN, "Ann", "en"),
+        (BEN, "Ben", "de"),
+        (EVE, "Eve", "en"),
+        (MALLORY, "Mallory", "en"),
+    ] {
         let profile = UserProfile {
             first_name: name.to_owned(),
             language_code: Some(language.to_owned()),
@@ -89,8 +98,11 @@ impl Person {
         let seed = name.bytes().fold(7_u64, |seed, byte| {
             seed.wrapping_mul(31).wrapping_add(u64::from(byte))
         });
-        self.send(UserMessage::file(self.id, UserFile::generated(name, size, seed)))
-            .await
+        self.send(UserMessage::file(
+            self.id,
+            UserFile::generated(name, size, seed),
+        ))
+        .await
     }
 
     pub async fn send(&self, message: UserMessage) -> i32 {
@@ -132,7 +144,9 @@ impl Person {
         let chat = self.chat_id();
         let found = self
             .bot
-            .wait_for(after, PATIENCE, |event| event.chat_id == chat && is_it(event))
+            .wait_for(after, PATIENCE, |event| {
+                event.chat_id == chat && is_it(event)
+            })
             .await;
         let event = found.unwrap_or_else(|error| panic!("{what}: {error}\n{}", self.transcript()));
         event.what.message().expect("a message").clone()
@@ -146,7 +160,10 @@ impl Person {
     /// Somebody else presses it, as can be in a group, or with a client of their own.
     pub async fn press_as(&self, user: i64, message: &ChatMessage, button: &str) -> String {
         let before = self.bot.last_event();
-        let data = match self.bot.press(message.chat_id, message.message_id, user, button) {
+        let data = match self
+            .bot
+            .press(message.chat_id, message.message_id, user, button)
+        {
             Ok(query) => query.0,
             Err(_) => {
                 self.bot
@@ -157,9 +174,11 @@ impl Person {
         };
         let answered = self
             .bot
-            .wait_for(before, PATIENCE, |event| {
-                matches!(&event.what, Happened::Answered { query, .. } if *query == data)
-            })
+            .wait_for(
+                before,
+                PATIENCE,
+                |event| matches!(&event.what, Happened::Answered { query, .. } if *query == data),
+            )
             .await
             .expect("a press is answered");
         match answered.what {
@@ -185,15 +204,21 @@ impl Person {
     /// The link in a message.
     pub fn link(message: &ChatMessage) -> String {
         let html = &message.html;
-        let start = html.find("http").unwrap_or_else(|| panic!("no link: {html}"));
-        let end = html[start..].find(['<', '"', ' ', '\n']).unwrap_or(html.len() - start);
+        let start = html
+            .find("http")
+            .unwrap_or_else(|| panic!("no link: {html}"));
+        let end = html[start..]
+            .find(['<', '"', ' ', '\n'])
+            .unwrap_or(html.len() - start);
         html[start..start + end].replace("&amp;", "&")
     }
 
     /// What happened in the chat, as somebody would tell it.
     pub fn transcript(&self) -> String {
         let events = self.bot.events(0);
-        let of_chat = events.iter().filter(|event| event.chat_id == self.chat_id());
+        let of_chat = events
+            .iter()
+            .filter(|event| event.chat_id == self.chat_id());
         of_chat.map(|event| format!("{:?}\n", event.what)).collect()
     }
 }

@@ -31,9 +31,14 @@ async fn a_bot_that_dies_loses_nothing_and_repeats_nothing() {
 
 /// Each call is made, its answer is lost, and the bot dies before it can do anything about that.
 async fn it_dies_at_every_call_of_the_bot_api(world: &World, ann: &Person) {
-    for (number, method) in ["forwardMessage", "sendMessage", "editMessageText", "sendMessage"]
-        .into_iter()
-        .enumerate()
+    for (number, method) in [
+        "forwardMessage",
+        "sendMessage",
+        "editMessageText",
+        "sendMessage",
+    ]
+    .into_iter()
+    .enumerate()
     {
         let bot = world.sim.bot();
         let done = bot.calls_of(method).total();
@@ -44,7 +49,10 @@ async fn it_dies_at_every_call_of_the_bot_api(world: &World, ann: &Person) {
         bot.add_fault(fault);
         let name = format!("call{number}.zip");
         ann.send_file(&name, SMALL).await;
-        eventually("the call is made", async || bot.calls_of(method).total() > done + skipped).await;
+        eventually("the call is made", async || {
+            bot.calls_of(method).total() > done + skipped
+        })
+        .await;
         world.kubelet.signal(&bot_pod(world).await, "KILL");
         told(world, ann, &name).await;
         bot.clear_faults();
@@ -66,16 +74,25 @@ async fn it_dies_at_random(world: &World, ann: &Person) {
 async fn told(world: &World, ann: &Person, name: &str) {
     eventually(&format!("{name} is told of"), async || {
         ann.messages().iter().any(|message| {
-            message.author == Author::Bot && message.text.contains(name) && message.html.contains("http")
+            message.author == Author::Bot
+                && message.text.contains(name)
+                && message.html.contains("http")
         })
     })
     .await;
     eventually("its job knows", async || {
-        let jobs = world.jobs.list(&kube::api::ListParams::default()).await.unwrap();
+        let jobs = world
+            .jobs
+            .list(&kube::api::ListParams::default())
+            .await
+            .unwrap();
         let of_it = |job: &&TransferJob| job.spec.source.file_name.as_deref() == Some(name);
         let of_it: Vec<_> = jobs.iter().filter(of_it).collect();
         let is_told = |job: &TransferJob| {
-            let notified = job.status.as_ref().and_then(|status| status.notified.as_ref());
+            let notified = job
+                .status
+                .as_ref()
+                .and_then(|status| status.notified.as_ref());
             notified.is_some()
         };
         matches!(of_it[..], [job] if is_told(job))
@@ -84,7 +101,11 @@ async fn told(world: &World, ann: &Person, name: &str) {
 }
 
 async fn every_file_has_one_job_and_one_link(world: &World, ann: &Person) {
-    let jobs = world.jobs.list(&kube::api::ListParams::default()).await.unwrap();
+    let jobs = world
+        .jobs
+        .list(&kube::api::ListParams::default())
+        .await
+        .unwrap();
     let files = 4 + usize::try_from(DEATHS).unwrap();
     assert_eq!(jobs.items.len(), files);
     for job in &jobs {
@@ -101,8 +122,18 @@ async fn every_file_has_one_job_and_one_link(world: &World, ann: &Person) {
             .filter(|message| message.author == Author::Bot && message.text.contains(&name))
             .find(|message| message.html.contains("http"))
             .unwrap();
-        assert_eq!(download(&Person::link(linked)).await, (200, SMALL), "{name}");
+        assert_eq!(
+            download(&Person::link(linked)).await,
+            (200, SMALL),
+            "{name}"
+        );
     }
-    assert_eq!((world.sim.oci().objects().len(), world.sim.oci().pars().len()), (files, files));
+    assert_eq!(
+        (
+            world.sim.oci().objects().len(),
+            world.sim.oci().pars().len()
+        ),
+        (files, files)
+    );
     assert!(ann.rings() >= files / 2, "most of them ring");
 }

@@ -66,14 +66,19 @@ async fn every_kind_of_media(world: &World, ann: &Person) {
             seed: index as u64,
         };
         let before = world.sim.bot().last_event();
-        ann.send(UserMessage::file(ann.id, UserFile::of(look, source))).await;
+        ann.send(UserMessage::file(ann.id, UserFile::of(look, source)))
+            .await;
         let result = ann.sees(before, "CRC32C").await;
         let (status, length) = download(&Person::link(&result)).await;
         assert_eq!((status, length), (200, 200_000 + index as u64), "{kind:?}");
         assert!(!result.link_preview, "{kind:?}");
     }
     // Files are read from the channel that they were forwarded into.
-    let jobs = world.jobs.list(&kube::api::ListParams::default()).await.unwrap();
+    let jobs = world
+        .jobs
+        .list(&kube::api::ListParams::default())
+        .await
+        .unwrap();
     assert!(jobs.iter().all(|job| job.spec.source.chat_id == CHANNEL));
 }
 
@@ -90,14 +95,20 @@ async fn what_is_no_file_gets_a_hint(ann: &Person) {
     ] {
         let before = ann.last_event();
         ann.send(message).await;
-        assert!(ann.next_message(before).await.text.contains("Send me a file"));
+        assert!(
+            ann.next_message(before)
+                .await
+                .text
+                .contains("Send me a file")
+        );
     }
 }
 
 async fn a_caption_names_the_file(ann: &Person) {
     let before = ann.last_event();
     let file = UserFile::generated("IMG_0001.pdf", SMALL, 31);
-    ann.send(UserMessage::file(ann.id, file).with_caption("Invoice <May>")).await;
+    ann.send(UserMessage::file(ann.id, file).with_caption("Invoice <May>"))
+        .await;
     let result = ann.sees(before, "CRC32C").await;
     assert!(result.text.contains("Invoice <May>.pdf"), "{}", result.text);
     assert!(Person::link(&result).ends_with(".pdf"));
@@ -111,7 +122,11 @@ async fn an_album_is_one_batch(world: &World, ann: &Person) {
     }
     let result = ann.sees(before, "3 of 3 files are stored").await;
     for number in 0..3 {
-        assert!(result.text.contains(&format!("page{number}.jpg")), "{}", result.text);
+        assert!(
+            result.text.contains(&format!("page{number}.jpg")),
+            "{}",
+            result.text
+        );
     }
     let new = world.sim.bot().events(before);
     let sent = new
@@ -121,7 +136,10 @@ async fn an_album_is_one_batch(world: &World, ann: &Person) {
             matches!(&event.what, telestream_sim::bot_api::events::Happened::Sent { message, .. } if message.author == Author::Bot)
         })
         .count();
-    assert!(sent <= 2, "one message shows progress, if there is time for it, and one tells of the end");
+    assert!(
+        sent <= 2,
+        "one message shows progress, if there is time for it, and one tells of the end"
+    );
 }
 
 async fn the_same_file_again_gets_its_link_at_once(world: &World, ann: &Person) {
@@ -153,7 +171,11 @@ async fn the_same_file_again_gets_its_link_at_once(world: &World, ann: &Person) 
     ben.send(UserMessage::file(BEN, again)).await;
     let other = ben.sees(before, "CRC32C").await;
     assert_ne!(Person::link(&first), Person::link(&other));
-    assert!(other.text.contains("Gilt bis"), "Ben reads German: {}", other.text);
+    assert!(
+        other.text.contains("Gilt bis"),
+        "Ben reads German: {}",
+        other.text
+    );
 }
 
 async fn count(world: &World) -> usize {
@@ -167,7 +189,10 @@ async fn an_update_that_comes_twice_is_one_job(world: &World, ann: &Person) {
     world.sim.bot().deliver_last_again(1);
     ann.sees(before, "CRC32C").await;
     world.sim.bot().deliver_last_again(1);
-    eventually("all updates are taken", async || world.sim.bot().pending_updates() == 0).await;
+    eventually("all updates are taken", async || {
+        world.sim.bot().pending_updates() == 0
+    })
+    .await;
     assert_eq!(count(world).await, jobs + 1);
     assert_eq!(ann.rings(), rings + 1);
 }
@@ -178,9 +203,19 @@ async fn protected_and_large_files_work(world: &World, ann: &Person) {
     ann.send(UserMessage::file(ann.id, file).protected()).await;
     let result = ann.sees(before, "CRC32C").await;
     assert_eq!(download(&Person::link(&result)).await, (200, 25 * MIB));
-    let jobs = world.jobs.list(&kube::api::ListParams::default()).await.unwrap();
-    let direct = jobs.iter().filter(|job| job.spec.source.chat_id == ANN).count();
-    assert_eq!(direct, 1, "what may not be forwarded is read where it stands");
+    let jobs = world
+        .jobs
+        .list(&kube::api::ListParams::default())
+        .await
+        .unwrap();
+    let direct = jobs
+        .iter()
+        .filter(|job| job.spec.source.chat_id == ANN)
+        .count();
+    assert_eq!(
+        direct, 1,
+        "what may not be forwarded is read where it stands"
+    );
 }
 
 async fn in_a_group_the_link_is_private(world: &World) {
@@ -198,20 +233,30 @@ async fn in_a_group_the_link_is_private(world: &World) {
     assert_eq!(download(&Person::link(&result)).await.0, 200);
     eventually("the group is told", async || {
         let group = bot.chat(GROUP);
-        group.iter().any(|message| message.text.contains("private chat with me"))
+        group
+            .iter()
+            .any(|message| message.text.contains("private chat with me"))
     })
     .await;
-    assert!(bot.chat(GROUP).iter().all(|message| !message.html.contains("http")));
+    assert!(
+        bot.chat(GROUP)
+            .iter()
+            .all(|message| !message.html.contains("http"))
+    );
     // Whoever has never started the bot is told how to get at it.
     let stranger_to_private = 1_003;
     let ben_alone = Person::new(world, stranger_to_private);
     let eve = Person::new(world, crate::chat::EVE);
     eve.ask(&format!("/allow {stranger_to_private} Cid")).await;
     let file = UserFile::generated("cid.mp4", SMALL, 61);
-    ben_alone.send(UserMessage::file(stranger_to_private, file).in_chat(GROUP)).await;
+    ben_alone
+        .send(UserMessage::file(stranger_to_private, file).in_chat(GROUP))
+        .await;
     eventually("the group is told how", async || {
         let group = bot.chat(GROUP);
-        group.iter().any(|message| message.text.contains("press Start"))
+        group
+            .iter()
+            .any(|message| message.text.contains("press Start"))
     })
     .await;
 }
@@ -230,14 +275,18 @@ async fn in_a_topic_it_is_answered_there(world: &World) {
     let ann = Person::new(world, ANN);
     let before = bot.last_event();
     let file = UserFile::generated("topic.mp4", SMALL, 70);
-    ann.send(UserMessage::file(ANN, file).in_chat(FORUM).in_thread(5)).await;
+    ann.send(UserMessage::file(ANN, file).in_chat(FORUM).in_thread(5))
+        .await;
     ann.sees(before, "CRC32C").await;
     let answers: Vec<_> = bot
         .chat(FORUM)
         .into_iter()
         .filter(|message| message.author == Author::Bot)
         .collect();
-    assert!(!answers.is_empty() && answers.iter().all(|message| message.thread_id == Some(5)), "{answers:?}");
+    assert!(
+        !answers.is_empty() && answers.iter().all(|message| message.thread_id == Some(5)),
+        "{answers:?}"
+    );
 }
 
 async fn a_failure_is_said_in_plain_words(world: &World, ann: &Person) {
@@ -246,7 +295,11 @@ async fn a_failure_is_said_in_plain_words(world: &World, ann: &Person) {
     let before = ann.last_event();
     ann.send_file("gone.zip", SMALL).await;
     ann.sees(before, "gone.zip").await;
-    let jobs = world.jobs.list(&kube::api::ListParams::default()).await.unwrap();
+    let jobs = world
+        .jobs
+        .list(&kube::api::ListParams::default())
+        .await
+        .unwrap();
     let job = jobs
         .iter()
         .find(|job| job.spec.source.file_name.as_deref() == Some("gone.zip"))
@@ -261,12 +314,21 @@ async fn a_failure_is_said_in_plain_words(world: &World, ann: &Person) {
     // Then its user is told, and may try again
     let failed = ann.sees(before, "was deleted").await;
     assert!(failed.text.contains("MessageNotFound"), "{}", failed.text);
-    assert!(!failed.text.contains("MESSAGE_ID"), "no raw error: {}", failed.text);
+    assert!(
+        !failed.text.contains("MESSAGE_ID"),
+        "no raw error: {}",
+        failed.text
+    );
     let said = ann.press(&failed, "Retry").await;
     assert_eq!(said, "Trying again.");
-    assert_eq!(ann.press(&failed, "Retry").await, "It is being tried again already.");
+    assert_eq!(
+        ann.press(&failed, "Retry").await,
+        "It is being tried again already."
+    );
     let status = world
-        .until(&job_name(job), "failed", |status| status.phase == Phase::Failed)
+        .until(&job_name(job), "failed", |status| {
+            status.phase == Phase::Failed
+        })
         .await;
     assert_eq!(status.reason.as_deref(), Some("MessageNotFound"));
 }

@@ -10,7 +10,7 @@ use telestream_sim::bot_api::{
 use tokio::time::sleep;
 
 use crate::{
-    chat::{ANN, BEN, Person, SMALL, download, install, install_with},
+    chat::{ANN, BEN, EVE, Person, SMALL, download, install, install_with},
     world::{CHANNEL, MIB, World, eventually},
 };
 
@@ -31,20 +31,27 @@ async fn whatever_is_away_users_are_told_and_nothing_is_lost() {
 
 /// Telegram refuses edits for hours: results come all the same, and others notice nothing.
 async fn refused_edits_delay_their_chat_alone(world: &World) {
-    let (ann, ben) = (Person::new(world, ANN), Person::new(world, BEN));
+    let (eve, ben) = (Person::new(world, EVE), Person::new(world, BEN));
+    eve.ask("/start").await;
     ben.ask("/start").await;
     let bot = world.sim.bot();
-    let mut fault = Fault::of_method("editMessageText", 1_000, Effect::TooManyRequests { retry_after: 54_000 });
-    fault.chat_id = Some(ann.chat_id());
+    let mut fault = Fault::of_method(
+        "editMessageText",
+        1_000,
+        Effect::TooManyRequests {
+            retry_after: 54_000,
+        },
+    );
+    fault.chat_id = Some(eve.chat_id());
     bot.add_fault(fault);
     let before = bot.last_event();
     world.set_rate(Some(2 * MIB));
-    ann.send_file("flooded.zip", 20 * MIB).await;
-    ann.sees(before, "flooded.zip").await;
+    eve.send_file("flooded.zip", 20 * MIB).await;
+    eve.sees(before, "flooded.zip").await;
     ben.send_file("calm.zip", 20 * MIB).await;
     ben.sees(before, "▰").await;
     world.set_rate(None);
-    let result = ann.sees(before, "CRC32C").await;
+    let result = eve.sees(before, "CRC32C").await;
     assert_eq!(download(&Person::link(&result)).await, (200, 20 * MIB));
     ben.sees(before, "CRC32C").await;
     bot.clear_faults();
@@ -60,7 +67,12 @@ async fn the_bot_api_is_away(world: &World, ann: &Person) {
     bot.add_fault(Fault::of(Effect::Close));
     world.set_rate(None);
     eventually("it is stored", async || {
-        world.sim.oci().objects().iter().any(|object| object.name.ends_with("through.zip"))
+        world
+            .sim
+            .oci()
+            .objects()
+            .iter()
+            .any(|object| object.name.ends_with("through.zip"))
     })
     .await;
     // And somebody sends another meanwhile
@@ -70,7 +82,9 @@ async fn the_bot_api_is_away(world: &World, ann: &Person) {
     // Then both are told of
     eventually("both are told of", async || {
         ["through.zip", "meanwhile.zip"].iter().all(|name| {
-            ann.messages().iter().any(|message| message.text.contains(name) && message.html.contains("http"))
+            ann.messages()
+                .iter()
+                .any(|message| message.text.contains(name) && message.html.contains("http"))
         })
     })
     .await;
@@ -88,12 +102,21 @@ async fn edits_are_spaced(world: &World, ann: &Person) {
     let edits: Vec<_> = events
         .iter()
         .filter(|event| event.chat_id == ann.chat_id())
-        .filter(|event| matches!(event.what, telestream_sim::bot_api::events::Happened::Edited { .. }))
+        .filter(|event| {
+            matches!(
+                event.what,
+                telestream_sim::bot_api::events::Happened::Edited { .. }
+            )
+        })
         .collect();
     assert!(edits.len() >= 3, "progress is shown");
     // The last one carries the result, and waits for nobody.
     for pair in edits[..edits.len() - 1].windows(2) {
-        assert!(pair[1].time - pair[0].time >= 2_900, "{} ms", pair[1].time - pair[0].time);
+        assert!(
+            pair[1].time - pair[0].time >= 2_900,
+            "{} ms",
+            pair[1].time - pair[0].time
+        );
     }
 }
 
@@ -104,7 +127,11 @@ async fn the_api_server_is_away(world: &World, ann: &Person) {
     ann.send_file("patience.zip", SMALL).await;
     ann.sees(before, "keep trying").await;
     let answer = ann.ask("/mylinks").await;
-    assert!(answer.text.contains("cannot reach the cluster"), "{}", answer.text);
+    assert!(
+        answer.text.contains("cannot reach the cluster"),
+        "{}",
+        answer.text
+    );
     // When it is back, then the file goes its way
     world.plane.start_again("apiserver");
     let result = ann.sees(before, "CRC32C").await;
@@ -119,7 +146,8 @@ async fn updates_may_come_by_webhook() {
     drop(listener);
     let mut bot = bot;
     bot["webhook"]["url"] = json!(format!("http://127.0.0.1:{port}/"));
-    let address = json!({"extraEnv": [{"name": "WEBHOOK_ADDRESS", "value": format!("127.0.0.1:{port}")}]});
+    let address =
+        json!({"extraEnv": [{"name": "WEBHOOK_ADDRESS", "value": format!("127.0.0.1:{port}")}]});
     let world = install_with("bot-webhook", bot, address).await;
     let ann = Person::new(&world, ANN);
     let before = ann.last_event();
@@ -146,5 +174,9 @@ async fn updates_may_come_by_webhook() {
     }
     ann.send(UserMessage::text(ANN, "/help")).await;
     ann.sees(before, "/mylinks").await;
-    assert!(!ann.messages().iter().any(|message| message.text.contains("👋")));
+    assert!(
+        !ann.messages()
+            .iter()
+            .any(|message| message.text.contains("👋"))
+    );
 }

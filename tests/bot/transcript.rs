@@ -55,14 +55,18 @@ async fn converse(world: &World, ann: &Person) {
     // A photo without a name, and a renamed file.
     let before = ann.last_event();
     let file = UserFile::generated("IMG_0001.pdf", SMALL, 31);
-    ann.send(UserMessage::file(ann.id, file).with_caption("Invoice May")).await;
+    ann.send(UserMessage::file(ann.id, file).with_caption("Invoice May"))
+        .await;
     ann.sees(before, "CRC32C").await;
     // An album.
+    world.set_rate(Some(50_000));
     let before = ann.last_event();
     for number in 1..=2 {
         let file = UserFile::generated(&format!("page{number}.png"), 300_000, number);
         ann.send(UserMessage::file(ann.id, file).in_album(5)).await;
     }
+    ann.sees(before, "page2.png").await;
+    world.set_rate(None);
     ann.sees(before, "files are stored").await;
     // Second thoughts.
     world.set_rate(Some(MIB / 2));
@@ -72,7 +76,10 @@ async fn converse(world: &World, ann: &Person) {
     ann.press(&status, "Cancel").await;
     ann.sees(before, "cancelled").await;
     world.set_rate(None);
-    eventually("nothing is under way", async || world.sim.oci().uploads().is_empty()).await;
+    eventually("nothing is under way", async || {
+        world.sim.oci().uploads().is_empty()
+    })
+    .await;
     ann.ask("/status").await;
     ann.ask("/quota").await;
 }
@@ -82,7 +89,11 @@ async fn converse(world: &World, ann: &Person) {
 fn tell(bot: &BotApi, begin: u64, chat: ChatId) -> String {
     let mut told = String::new();
     let mut shown: HashMap<i32, (String, Vec<Button>)> = HashMap::new();
-    for event in bot.events(begin).iter().filter(|event| event.chat_id == chat) {
+    for event in bot
+        .events(begin)
+        .iter()
+        .filter(|event| event.chat_id == chat)
+    {
         match &event.what {
             Happened::Sent { message, .. } | Happened::Edited { message, .. } => {
                 let who = match (message.author, &event.what) {
@@ -97,7 +108,9 @@ fn tell(bot: &BotApi, begin: u64, chat: ChatId) -> String {
                     let _ = writeln!(told, "{who}:\n{text}");
                 }
             }
-            Happened::Pressed { data, message_id, .. } => {
+            Happened::Pressed {
+                data, message_id, ..
+            } => {
                 let buttons = shown.get(message_id).map(|(_, buttons)| &buttons[..]);
                 let _ = writeln!(told, "Ann presses [{}]\n", label(buttons, data));
             }
@@ -111,9 +124,9 @@ fn tell(bot: &BotApi, begin: u64, chat: ChatId) -> String {
 }
 
 fn label<'a>(buttons: Option<&'a [Button]>, wanted: &str) -> &'a str {
-    let found = buttons.into_iter().flatten().find(|button| {
-        matches!(&button.action, ButtonAction::CallbackData(data) if data == wanted)
-    });
+    let found = buttons.into_iter().flatten().find(
+        |button| matches!(&button.action, ButtonAction::CallbackData(data) if data == wanted),
+    );
     found.map_or("what no button says", |button| &button.text)
 }
 
@@ -121,13 +134,21 @@ fn block(message: &ChatMessage) -> String {
     let mut text = String::new();
     if let Some(file) = &message.file {
         let name = file.name.as_deref().unwrap_or("without a name");
-        let _ = writeln!(text, "    [{} {name}, {} bytes]", format!("{:?}", file.kind).to_lowercase(), file.size);
+        let _ = writeln!(
+            text,
+            "    [{} {name}, {} bytes]",
+            format!("{:?}", file.kind).to_lowercase(),
+            file.size
+        );
     }
     for line in message.text.lines() {
         let _ = writeln!(text, "    {}", without_figures(line));
     }
     for row in &message.buttons {
-        let labels: Vec<_> = row.iter().map(|button| format!("[{}]", button.text)).collect();
+        let labels: Vec<_> = row
+            .iter()
+            .map(|button| format!("[{}]", button.text))
+            .collect();
         let _ = writeln!(text, "    {}", labels.join(" "));
     }
     text
@@ -135,7 +156,11 @@ fn block(message: &ChatMessage) -> String {
 
 /// A line without what differs each time.
 fn without_figures(line: &str) -> String {
-    if line.contains('▰') || line.contains('▱') || line == "looking for it at Telegram" || line.starts_with("queued: ") {
+    if line.contains('▰')
+        || line.contains('▱')
+        || line == "looking for it at Telegram"
+        || line.starts_with("queued: ")
+    {
         return "[progress]".to_owned();
     }
     // Whether it waits or moves already is a matter of time, too.

@@ -17,6 +17,9 @@ use crate::world::{MIB, World};
 
 const JOBS: usize = 300;
 
+/// The variable that makes a run strike the blows of an earlier one.
+const SEED: &str = "CHAOS_SEED";
+
 /// How long all of them may take.
 const PATIENCE: Duration = Duration::from_mins(8);
 
@@ -24,9 +27,11 @@ const PATIENCE: Duration = Duration::from_mins(8);
 async fn everything_dies_now_and_then_and_every_file_arrives_once() {
     let change = json!({"controller": {"replicas": 2}, "limits": {"runningPerUser": 0}});
     let mut world = World::install("chaos", change).await;
-    let seed = fastrand::u64(..);
-    println!("seed {seed}");
-    let mut random = fastrand::Rng::with_seed(seed);
+    let seed = std::env::var(SEED).map_or_else(
+        |_| fastrand::u64(..),
+        |seed| seed.parse().expect("a number"),
+    );
+    println!("to strike the same blows again: {SEED}={seed}");
     // Given many files, of no byte, of one part and of several
     let mut names = BTreeSet::new();
     let sizes = [0, MIB, 3 * MIB + 1, 17 * MIB];
@@ -57,8 +62,8 @@ async fn everything_dies_now_and_then_and_every_file_arrives_once() {
     }
     // When pods, controllers and Redis are killed at random moments, and jobs are meddled with
     let deadline = Instant::now() + PATIENCE;
-    let mut blows = [0; 6];
-    loop {
+    let mut blows = [0; 7];
+    for turn in 0.. {
         let jobs = world.jobs.list(&ListParams::default()).await.unwrap().items;
         let open: Vec<_> = jobs
             .iter()
@@ -77,6 +82,8 @@ async fn everything_dies_now_and_then_and_every_file_arrives_once() {
             open.len(),
             open[0].status
         );
+        // Each turn by itself: what it finds to strike must not change the turns after it.
+        let mut random = fastrand::Rng::with_seed(seed.wrapping_add(turn));
         let blow = random.usize(..blows.len());
         blows[blow] += 1;
         strike(&mut world, &mut random, blow, &open).await;
@@ -115,6 +122,12 @@ async fn strike(world: &mut World, random: &mut fastrand::Rng, blow: usize, open
             // Not at once: a pod that is deleted by force keeps its slot closed for minutes.
             let now = DeleteParams::default().grace_period(random.u32(1..4));
             drop(world.pods.delete(&pod, &now).await);
+        }
+        (6, _) if random.u8(..) < 96 => {
+            let soon = DeleteParams::default().grace_period(random.u32(1..4));
+            for pod in &pods {
+                drop(world.pods.delete(&pod.name_any(), &soon).await);
+            }
         }
         (2, _) if random.bool() => {
             if let Some(controller) = random.choice(world.controllers()) {

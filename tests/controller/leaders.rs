@@ -2,6 +2,7 @@
 
 use std::time::{Duration, Instant};
 
+use kube::ResourceExt as _;
 use serde_json::json;
 use tokio::time::sleep;
 
@@ -46,6 +47,11 @@ async fn the_other_does_nothing(world: &World, leader: &str) {
     let other = other(world, leader);
     assert!(world.figure(leader, "telestream_api_requests_total").await > 5.0);
     assert!((world.figure(leader, "telestream_leader").await - 1.0).abs() < 0.1);
+    for pod in [leader, &other] {
+        let url = format!("http://{}/readyz", world.kubelet.http(pod));
+        let ready = reqwest::get(url).await.unwrap().status();
+        assert!(ready.is_success(), "{pod}: {ready}");
+    }
     assert!(world.figure(&other, "telestream_leader").await.abs() < 0.1);
     // It looks at the lease and at its own Deployment, and at nothing else.
     let url = format!("http://{}/metrics", world.kubelet.http(&other));
@@ -92,7 +98,11 @@ async fn a_frozen_leader_is_replaced_and_goes(world: &World, leader: String) -> 
     assert_eq!((status.attempt, status.interruptions), (1, 0));
     let jobs = ["first", "undisturbed", "second"].map(str::to_owned);
     world.assert_exactly(&jobs.into()).await;
-    assert!(world.workers().await.len() <= 3);
+    // Nor was any pod made beside another, or in place of one.
+    for pod in world.workers().await {
+        let started = world.kubelet.started(&pod.name_any());
+        assert_eq!(started, [pod.uid().unwrap()], "{}", pod.name_any());
+    }
     next
 }
 

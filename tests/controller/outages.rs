@@ -2,24 +2,35 @@
 
 use std::time::{Duration, Instant};
 
+use jiff::Timestamp;
 use kube::{
-    Api,
-    api::{DynamicObject, Patch, PatchParams, PostParams},
+    Api, ResourceExt as _,
+    api::{DeleteParams, DynamicObject, Patch, PatchParams, PostParams},
     core::ApiResource,
 };
 use serde_json::json;
-use telestream::api::TransferJob;
+use telestream::api::{TransferJob, TransferJobStatus};
 use tokio::time::sleep;
 
 use crate::world::{MIB, NAMESPACE, World, eventually};
 
-/// How long the API server is away.
-const OUTAGE: Duration = Duration::from_secs(90);
+/// How long the API server is away: longer than a worker may be silent otherwise.
+const OUTAGE: Duration = Duration::from_secs(130);
+
+/// By how many seconds a clock is wrong: workers are silent for less, and requests to Object Storage
+/// are refused five minutes off.
+const FAST: i64 = 240;
+
+/// How often a watch is begun at most while the API server is away, of all sessions together.
+const PATIENT_TRIES: usize = 150;
+
+/// How often a watch is made to expire until the controller has lived through it.
+const TRIES: usize = 5;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_transfer_outlives_the_api_server_and_tells_afterwards() {
     let world = World::install("outage", json!({})).await;
-    the_api_server_starts_anew(&world).await;
+    the_past_is_forgotten(&world).await;
     // Given a transfer under way
     world.set_rate(Some(2 * MIB));
     world.transfer("through", 40 * MIB).await;
@@ -36,6 +47,10 @@ async fn a_transfer_outlives_the_api_server_and_tells_afterwards() {
     assert!(gone.elapsed() < OUTAGE / 2);
     sleep(OUTAGE.saturating_sub(gone.elapsed())).await;
     world.plane.start_again("apiserver");
+    let leader = world.leader().await.unwrap();
+    let log = world.kubelet.log(&leader);
+    let tried = log.matches("watching a session failed").count();
+    assert!(tried < PATIENT_TRIES, "{tried} times");
     // And afterwards it is told, by the worker that did it
     let status = world.succeeded("through").await;
     assert_eq!((status.attempt, status.interruptions), (1, 0));
@@ -54,36 +69,79 @@ async fn a_transfer_outlives_the_api_server_and_tells_afterwards() {
     .await;
 }
 
-/// A server that has just begun does not remember what it has told: watches expire (410).
-async fn the_api_server_starts_anew(world: &World) {
-    world.transfer("early", MIB).await;
-    world.succeeded("early").await;
-    let leader = world.leader().await.unwrap();
-    world.plane.stop("apiserver");
-    world.plane.start_again("apiserver");
-    world.transfer("next", MIB).await;
-    world.succeeded("next").await;
-    let log = world.kubelet.log(&leader);
-    // Should the server take longer than the lease lasts, the controller begins anew as well.
-    let is_anew = log.matches("caches are filled").count() > 1;
-    assert!(log.contains("Expired") || is_anew, "{log}");
+/// What was before is forgotten, by the API server and by etcd: watches expire (410).
+async fn the_past_is_forgotten(world: &World) {
+    for number in 0..TRIES {
+        let (before, after) = (format!("before-{number}"), format!("after-{number}"));
+        world.transfer(&before, MIB).await;
+        world.labelled(&before).await;
+        let leader = world.leader().await.unwrap();
+        let told = world.kubelet.log(&leader).len();
+        // At once: a server that ends in peace takes longer than the lease lasts.
+        world.plane.kill("apiserver");
+        world.plane.compact().await;
+        world.plane.start_again("apiserver");
+        world.transfer(&after, MIB).await;
+        world.labelled(&after).await;
+        let revoked = json!({"link": {"revoked": true}});
+        world.change(&before, revoked).await;
+        eventually("a finished job is seen", async || {
+            world.links_of(&before) == 0
+        })
+        .await;
+        let log = world.kubelet.log(&leader);
+        let since = log.get(told..).unwrap_or_default();
+        // Should the server take longer than the lease lasts, the controller begins anew: then no
+        // watch of its has expired.
+        if !since.contains("caches are filled") {
+            for watch in ["watching jobs failed", "following finished jobs failed"] {
+                let is_expired =
+                    |line: &&str| line.contains(watch) && line.to_lowercase().contains("expired");
+                assert!(
+                    since.lines().any(|line| is_expired(&line)),
+                    "{watch}: {since}"
+                );
+            }
+            return;
+        }
+    }
+    panic!("the controller has lost its lease each time");
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn without_redis_jobs_run_in_the_order_of_their_creation() {
-    let mut world = World::install("no-redis", json!({})).await;
+    let change = json!({"worker": {"slots": 1}, "limits": {"runningPerUser": 0}});
+    let mut world = World::install("no-redis", change).await;
     world.transfer("before", MIB).await;
     world.succeeded("before").await;
     let leader = world.leader().await.unwrap();
     assert!((world.figure(&leader, "telestream_queue_available").await - 1.0).abs() < 0.1);
-    // When Redis is gone
+    // When Redis is gone, and several wait for the only slot
     world.redis.kill();
-    for name in ["x", "y", "z"] {
-        world.transfer(name, MIB).await;
+    world.set_rate(Some(MIB));
+    world.transfer("first", 40 * MIB).await;
+    world.under_way("first").await;
+    let order = ["z", "m", "a"];
+    let message = world.send(2 * MIB).await;
+    for name in order {
+        // One user has them all: by turns, somebody else would go first.
+        let spec = json!({"requester": {"userId": 1, "chatId": 1}});
+        let made = world.apply(name, message, spec).await;
+        next_second(made.creation_timestamp().unwrap().0).await;
     }
-    for name in ["x", "y", "z"] {
-        world.succeeded(name).await;
+    let other = json!({"requester": {"userId": 2, "chatId": 2}});
+    world.apply("0", message, other).await;
+    // Then they go one after the other, as they came
+    world.change("first", json!({"suspend": true})).await;
+    let mut starts = Vec::new();
+    for name in ["z", "m", "a", "0"] {
+        let status = world.succeeded(name).await;
+        starts.push(status.start_time.unwrap().0);
     }
+    assert!(starts.is_sorted_by(|one, next| one < next), "{starts:?}");
+    world.set_rate(None);
+    world.change("first", json!({"suspend": false})).await;
+    world.succeeded("first").await;
     assert!(
         world
             .figure(&leader, "telestream_queue_available")
@@ -100,6 +158,59 @@ async fn without_redis_jobs_run_in_the_order_of_their_creation() {
         world.figure(&leader, "telestream_queue_available").await > 0.5
     })
     .await;
+}
+
+/// Waits until the second is over in which something was made.
+async fn next_second(made: Timestamp) {
+    eventually("the second is over", async || {
+        Timestamp::now().as_second() > made.as_second()
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_controller_whose_clock_is_wrong_does_nobody_harm() {
+    let world = World::install("clocks", json!({"controller": {"replicas": 2}})).await;
+    // Given controllers whose clocks are as wrong as Object Storage lets pass
+    world.kubelet.set_clock("telestream-controller", FAST);
+    for pod in world.controllers() {
+        world.kubelet.signal(&pod, "KILL");
+    }
+    // When a worker tells of itself, another is killed, and another controller takes over
+    world.set_rate(Some(MIB));
+    world.transfer("runs", 60 * MIB).await;
+    world.under_way("runs").await;
+    world.transfer("breaks", 60 * MIB).await;
+    let pod = world.under_way("breaks").await;
+    world.kubelet.signal(&pod, "KILL");
+    let is_interrupted = |status: &TransferJobStatus| status.interruptions == 1;
+    world.until("breaks", "interrupted", is_interrupted).await;
+    world.under_way("breaks").await;
+    let leader = world.leader().await.unwrap();
+    let parameters = DeleteParams::default();
+    world.pods.delete(&leader, &parameters).await.unwrap();
+    eventually("another leads", async || {
+        world.leader().await.is_some_and(|now| now != leader)
+    })
+    .await;
+    world.transfer("comes", MIB).await;
+    world.succeeded("comes").await;
+    // Then nobody is taken for silent, late or dead who is not
+    world.set_rate(None);
+    for (job, attempts) in [("runs", 1), ("breaks", 2)] {
+        let status = world.succeeded(job).await;
+        let counts = (status.attempt, status.failures, status.interruptions);
+        assert_eq!(counts, (attempts, 0, attempts - 1), "{job}");
+        let skew = status
+            .start_time
+            .unwrap()
+            .0
+            .duration_since(Timestamp::now());
+        assert!(skew.as_secs() > FAST / 2, "their clocks are right: {skew}");
+    }
+    let revoked = json!({"link": {"revoked": true}});
+    world.change("runs", revoked).await;
+    eventually("the link is gone", async || world.links_of("runs") == 0).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

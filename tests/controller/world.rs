@@ -2,7 +2,7 @@
 //! Redis.
 
 use std::{
-    collections::BTreeSet,
+    collections::{BTreeMap, BTreeSet},
     path::PathBuf,
     time::{Duration, Instant},
 };
@@ -10,6 +10,7 @@ use std::{
 use k8s_openapi::api::{
     coordination::v1::Lease,
     core::v1::{Pod, Secret},
+    events::v1::Event,
 };
 use kube::{
     Api, Client, ResourceExt as _,
@@ -65,7 +66,7 @@ impl World {
 
     /// The same, with a change that depends on the stand-ins.
     pub async fn install_with(name: &str, change: impl FnOnce(&Sim) -> Value) -> Self {
-        let plane = ControlPlane::start(name);
+        let plane = ControlPlane::start_whole(name);
         let client = plane.client().await;
         let redis = RedisServer::start(&[]);
         let data = tempfile::tempdir().unwrap();
@@ -120,10 +121,24 @@ impl World {
     /// Lets a Deployment have so many pods, and waits until it does.
     pub async fn scale(&self, deployment: &str, replicas: usize) {
         let replicas_option = format!("--replicas={replicas}");
-        let arguments = ["scale", "deployment", deployment, "--namespace", NAMESPACE, &replicas_option];
+        let arguments = [
+            "scale",
+            "deployment",
+            deployment,
+            "--namespace",
+            NAMESPACE,
+            &replicas_option,
+        ];
         self.plane.run("kubectl", &arguments);
-        let of_it = |pods: Vec<String>| pods.iter().filter(|pod| pod.starts_with(deployment)).count();
-        eventually("it has been scaled", async || of_it(self.kubelet.pods()) == replicas).await;
+        let of_it = |pods: Vec<String>| {
+            pods.iter()
+                .filter(|pod| pod.starts_with(deployment))
+                .count()
+        };
+        eventually("it has been scaled", async || {
+            of_it(self.kubelet.pods()) == replicas
+        })
+        .await;
     }
 
     /// A file stands in the channel; the number of its message.
@@ -196,6 +211,16 @@ impl World {
         status.assignment.unwrap().pod
     }
 
+    /// Waits until nobody has anything left to do for a job.
+    pub async fn labelled(&self, name: &str) {
+        eventually(&format!("{name} is labelled"), async || {
+            let job = self.jobs.get(name).await.unwrap();
+            let labels = job.metadata.labels.unwrap_or_default();
+            labels.contains_key("telestream.io/finished")
+        })
+        .await;
+    }
+
     pub async fn gone(&self, name: &str) {
         eventually(&format!("{name} is gone"), async || {
             matches!(self.jobs.get_opt(name).await, Ok(None))
@@ -210,6 +235,12 @@ impl World {
     /// Uploads to Object Storage go so fast, each connection.
     pub fn set_rate(&self, rate: Option<u64>) {
         self.sim.oci().set_connection_rate(rate);
+    }
+
+    /// The UID of a worker pod that is there.
+    pub async fn worker(&self, pod: &str) -> Option<String> {
+        let found = self.pods.get_opt(pod).await.unwrap();
+        found.and_then(|pod| pod.uid())
     }
 
     /// The worker pods that are there.
@@ -231,6 +262,40 @@ impl World {
         let lease = leases.get("telestream-controller").await.ok()?;
         let holder = lease.spec?.holder_identity?;
         Some(holder.split_once('_')?.0.to_owned())
+    }
+
+    /// Changes values of the chart, each as `--set` takes it.
+    pub fn upgrade(&self, values: &[&str]) {
+        let chart = support::root().join("charts/telestream");
+        let mut arguments = vec![
+            "upgrade",
+            "telestream",
+            chart.to_str().unwrap(),
+            "--namespace",
+            NAMESPACE,
+            "--reuse-values",
+            "--wait",
+            "--timeout",
+            "2m",
+        ];
+        for value in values {
+            arguments.extend(["--set", value]);
+        }
+        self.plane.run("helm", &arguments);
+    }
+
+    /// The events that tell of a job: how often each, by its reason.
+    pub async fn events(&self, job: &str) -> BTreeMap<String, i32> {
+        let events: Api<Event> = Api::namespaced(self.client.clone(), NAMESPACE);
+        let mut counts = BTreeMap::new();
+        for event in events.list(&ListParams::default()).await.unwrap() {
+            let about = event.regarding.and_then(|about| about.name);
+            if about.as_deref() == Some(job) {
+                let times = event.series.map_or(1, |series| series.count);
+                *counts.entry(event.reason.unwrap_or_default()).or_default() += times;
+            }
+        }
+        counts
     }
 
     /// Gives a slot a new session.

@@ -10,8 +10,10 @@ use tokio::time::timeout;
 
 use super::{
     PATIENCE, at, drain, entry,
-    forwarder::Forwarder,
-    support::redis_server::{RedisServer, settings},
+    support::{
+        forwarder::Forwarder,
+        redis_server::{RedisServer, settings},
+    },
     until_ok,
 };
 

@@ -3,10 +3,11 @@
 use telestream::queue::{Entry, Queue};
 
 use super::{
-    at, drain, entry,
-    forwarder::Forwarder,
-    names,
-    support::redis_server::{RedisServer, settings},
+    at, drain, entry, names,
+    support::{
+        forwarder::Forwarder,
+        redis_server::{RedisServer, settings},
+    },
     until_fails, until_ok,
 };
 

@@ -3,7 +3,6 @@
 
 mod access;
 mod failures;
-mod forwarder;
 mod losses;
 mod model;
 mod order;

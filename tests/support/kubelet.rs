@@ -8,7 +8,7 @@ use std::{
     net::{Ipv4Addr, SocketAddr, TcpListener},
     path::{Path, PathBuf},
     process::{ExitStatus, Stdio},
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
 
@@ -25,7 +25,7 @@ use k8s_openapi::{
 };
 use kube::{
     Api, Client, ResourceExt as _,
-    api::{DeleteParams, Patch, PatchParams, PostParams, Preconditions},
+    api::{DeleteParams, ListParams, Patch, PatchParams, PostParams, Preconditions},
     config::Kubeconfig,
     runtime::{WatchStreamExt as _, watcher},
 };
@@ -37,6 +37,8 @@ use tokio::{
     task::JoinHandle,
     time::{sleep, timeout},
 };
+
+use super::clock;
 
 /// What the node is called.
 const NODE: &str = "node1";
@@ -65,6 +67,19 @@ struct State {
     running: Mutex<HashMap<String, Running>>,
     /// Pods, by UID, that are not spoken of any more.
     lost: Mutex<HashSet<String>>,
+    /// What keeps pods from starting.
+    trouble: Mutex<Option<Trouble>>,
+    /// By how many seconds the clocks of pods are fast whose names begin so.
+    clocks: Mutex<BTreeMap<String, i64>>,
+}
+
+/// What keeps pods from starting.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Trouble {
+    /// There is no node for them.
+    Unschedulable,
+    /// Their image cannot be had.
+    ImagePullBackOff,
 }
 
 /// A pod that was started, by its UID.
@@ -101,6 +116,8 @@ impl Kubelet {
             logs,
             running: Mutex::default(),
             lost: Mutex::default(),
+            trouble: Mutex::default(),
+            clocks: Mutex::default(),
         });
         node.register().await.expect("the node is registered");
         let tasks = vec![
@@ -153,6 +170,28 @@ impl Kubelet {
         self.node.lost().extend(uids.map(|(uid, _)| uid.clone()));
     }
 
+    /// From now on this keeps pods from starting; or nothing any more.
+    pub async fn set_trouble(&self, trouble: Option<Trouble>) {
+        *lock(&self.node.trouble) = trouble;
+        let pods = self.node.pods().list(&ListParams::default()).await;
+        for pod in pods.expect("the API server answers") {
+            self.node.observe(pod).await;
+        }
+    }
+
+    /// The clocks of containers that start from now on are so many seconds fast, in pods whose names
+    /// begin so.
+    pub fn set_clock(&self, pods: &str, seconds: i64) {
+        lock(&self.node.clocks).insert(pods.to_owned(), seconds);
+    }
+
+    /// The UIDs of all pods of that name that were ever started.
+    pub fn started(&self, pod: &str) -> Vec<String> {
+        let running = self.node.running();
+        let of_it = running.iter().filter(|(_, running)| running.pod == pod);
+        of_it.map(|(uid, _)| uid.clone()).collect()
+    }
+
     /// What the pods of a name have printed.
     pub fn log(&self, pod: &str) -> String {
         let mut text = String::new();
@@ -181,16 +220,20 @@ impl Drop for Kubelet {
 }
 
 impl State {
-    fn running(&self) -> std::sync::MutexGuard<'_, HashMap<String, Running>> {
-        self.running.lock().unwrap_or_else(PoisonError::into_inner)
+    fn running(&self) -> MutexGuard<'_, HashMap<String, Running>> {
+        lock(&self.running)
     }
 
-    fn lost(&self) -> std::sync::MutexGuard<'_, HashSet<String>> {
-        self.lost.lock().unwrap_or_else(PoisonError::into_inner)
+    fn lost(&self) -> MutexGuard<'_, HashSet<String>> {
+        lock(&self.lost)
     }
 
     fn is_lost(&self, uid: &str) -> bool {
         self.lost().contains(uid)
+    }
+
+    fn trouble(&self) -> Option<Trouble> {
+        *lock(&self.trouble)
     }
 
     fn pods(&self) -> Api<Pod> {
@@ -268,6 +311,14 @@ impl State {
             } else {
                 self.end(&pod, grace);
             }
+        } else if node.is_none() && self.trouble() == Some(Trouble::Unschedulable) {
+            let condition = json!({"type": "PodScheduled", "status": "False", "reason": "Unschedulable",
+                "message": "0/1 nodes are available", "lastTransitionTime": Timestamp::now()});
+            let status = json!({"metadata": {"uid": uid}, "status": {"conditions": [condition]}});
+            let (name, parameters) = (pod.name_any(), PatchParams::default());
+            let patch = Patch::Strategic(&status);
+            // If it has changed meanwhile, it is seen again.
+            drop(self.pods().patch_status(&name, &parameters, &patch).await);
         } else if node.is_none() {
             let binding = json!({"apiVersion": "v1", "kind": "Binding", "metadata": {"name": pod.name_any()},
                 "target": {"apiVersion": "v1", "kind": "Node", "name": NODE}});
@@ -311,6 +362,15 @@ impl State {
         });
         let mut restarts = 0;
         loop {
+            if self.trouble() == Some(Trouble::ImagePullBackOff) {
+                let waiting =
+                    json!({"waiting": {"reason": "ImagePullBackOff", "message": "no such image"}});
+                self.report(&pod, "Pending", &waiting, restarts).await;
+                if self.pause(&mut told, Duration::from_secs(1)).await {
+                    break;
+                }
+                continue;
+            }
             let container = match self.container(&pod).await {
                 Ok(container) => container,
                 Err(error) => {
@@ -470,6 +530,13 @@ impl State {
         env.insert("KUBECONFIG".to_owned(), kubeconfig.display().to_string());
         let http = self.running()[&pod.uid().unwrap_or_default()].http;
         env.insert("HTTP_ADDRESS".to_owned(), http.to_string());
+        let clocks = lock(&self.clocks).clone();
+        let clock = clocks
+            .iter()
+            .find(|(pods, _)| pod.name_any().starts_with(*pods));
+        if let Some((_, seconds)) = clock {
+            env.extend(clock::variables(*seconds));
+        }
         Ok(Process {
             arguments: container.args.clone().unwrap_or_default(),
             env,
@@ -579,6 +646,10 @@ impl State {
     }
 }
 
+fn lock<T>(shared: &Mutex<T>) -> MutexGuard<'_, T> {
+    shared.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
 fn has_ended(pod: &Pod) -> bool {
     let phase = pod
         .status
@@ -628,7 +699,8 @@ fn send(signal: &str, process: u32) {
     );
 }
 
-fn free_address() -> SocketAddr {
+/// An address of this machine that nobody listens on.
+pub fn free_address() -> SocketAddr {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a free port");
     listener.local_addr().expect("it has an address")
 }

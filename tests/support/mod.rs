@@ -2,6 +2,8 @@
 
 #![allow(dead_code, reason = "each test uses a part of it")]
 
+pub mod clock;
+pub mod forwarder;
 pub mod kubelet;
 pub mod redis_server;
 
@@ -15,6 +17,7 @@ use kube::{
     Client, Config,
     config::{KubeConfigOptions, Kubeconfig},
 };
+use serde_json::{Value, json};
 
 /// The repository.
 pub fn root() -> PathBuf {
@@ -38,7 +41,7 @@ pub fn dev(script: &str, arguments: &[&str]) -> String {
     String::from_utf8(output.stdout).expect("scripts print UTF-8")
 }
 
-/// etcd, kube-apiserver and kube-controller-manager of a test's own; gone when dropped.
+/// etcd and kube-apiserver of a test's own, and maybe kube-controller-manager; gone when dropped.
 pub struct ControlPlane {
     name: String,
     /// Where the API server is told from.
@@ -47,10 +50,20 @@ pub struct ControlPlane {
 }
 
 impl ControlPlane {
-    /// Starts one. `name` tells the tests of one process apart.
+    /// Starts one, with or without kube-controller-manager. `name` tells the tests of one process
+    /// apart.
     pub fn start(name: &str) -> Self {
+        Self::up(name, &["--control-plane"])
+    }
+
+    /// Starts one that has a kube-controller-manager.
+    pub fn start_whole(name: &str) -> Self {
+        Self::up(name, &["--control-plane", "--controller-manager"])
+    }
+
+    fn up(name: &str, options: &[&str]) -> Self {
         let name = format!("{name}-{}", std::process::id());
-        dev("cluster", &["up", "--name", &name, "--control-plane"]);
+        dev("cluster", &[&["up", "--name", &name], options].concat());
         let env = Variables::of(&name);
         Self {
             kubeconfig: env.value("KUBECONFIG=").into(),
@@ -69,9 +82,38 @@ impl ControlPlane {
         run(&self.path, &self.kubeconfig, program, arguments)
     }
 
+    /// Makes etcd forget all that was before now: whoever watches from then on is told that it is
+    /// too late.
+    pub async fn compact(&self) {
+        let env = Variables::of(&self.name);
+        let etcd = env.value("ETCD=");
+        let ask = async |path: &str, question: Value| {
+            let url = format!("{etcd}/v3/kv/{path}");
+            let reply = reqwest::Client::new().post(url).json(&question).send();
+            let reply = reply.await.and_then(reqwest::Response::error_for_status);
+            let answer = reply.expect("etcd answers").json::<Value>().await;
+            answer.expect("etcd speaks JSON")
+        };
+        let now = ask("range", json!({"key": "AA==", "limit": 1})).await;
+        let revision = now["header"]["revision"].clone();
+        ask(
+            "compaction",
+            json!({"revision": revision, "physical": true}),
+        )
+        .await;
+    }
+
     /// Ends one of its processes, such as `apiserver`.
     pub fn stop(&self, component: &str) {
         dev("cluster", &["stop", "--name", &self.name, component]);
+    }
+
+    /// Kills it.
+    pub fn kill(&self, component: &str) {
+        dev(
+            "cluster",
+            &["stop", "--name", &self.name, component, "KILL"],
+        );
     }
 
     /// Starts it again.

@@ -69,7 +69,8 @@ capabilities: {drop: [ALL]}
 
 {{/* Changes when the configuration does, so that pods are replaced. */}}
 {{- define "telestream.configChecksum" -}}
-{{- list .Values.telegram.apiId .Values.oci .Values.objects .Values.redis .Values.log | toJson | sha256sum -}}
+{{- $map := include (print .Template.BasePath "/config.yaml") . -}}
+{{- list $map .Values.telegram.apiId .Values.oci .Values.objects .Values.redis | toJson | sha256sum -}}
 {{- end -}}
 
 {{/* Not empty if there is a bot. */}}

@@ -28,7 +28,9 @@ impl Handler {
         let language = speaker.language;
         let mut lines = Vec::new();
         let mut list = |user: i64, key: &str, note: Option<&str>| {
-            let note = note.map(|note| format!(" — {}", escape(note))).unwrap_or_default();
+            let note = note
+                .map(|note| format!(" — {}", escape(note)))
+                .unwrap_or_default();
             lines.push(format!("<code>{user}</code> {}{note}", language.say(key)));
         };
         for user in &guests.admins {
@@ -55,7 +57,14 @@ impl Handler {
             lines.insert(0, language.say("users-everyone"));
         }
         let html = format!("{}\n{}", language.say("users"), lines.join("\n"));
-        self.post(speaker.place, &Post { html, keyboard: None }).await;
+        self.post(
+            speaker.place,
+            &Post {
+                html,
+                keyboard: None,
+            },
+        )
+        .await;
         Ok(())
     }
 
@@ -83,7 +92,9 @@ impl Handler {
             self.answer(speaker, "deny-how", &Args::new()).await;
             return Ok(());
         };
-        let kept = self.change(user, |member| member.allowed = Some(false)).await;
+        let kept = self
+            .change(user, |member| member.allowed = Some(false))
+            .await;
         if kept.is_ok() {
             for job in self.jobs.under_way(user) {
                 if let Err(error) = self.jobs.cancel(&job).await {
@@ -95,7 +106,11 @@ impl Handler {
         Ok(())
     }
 
-    pub(super) async fn limits_command(&self, command: &Command, speaker: &Speaker) -> Result<(), JobError> {
+    pub(super) async fn limits_command(
+        &self,
+        command: &Command,
+        speaker: &Speaker,
+    ) -> Result<(), JobError> {
         let Some((user, wish)) = user_in(command).zip(limit_in(command)) else {
             self.answer(speaker, "limits-how", &Args::new()).await;
             return Ok(());
@@ -138,12 +153,20 @@ impl Handler {
     pub(super) async fn stats(&self, speaker: &Speaker) -> Result<(), JobError> {
         let jobs = self.jobs.unfinished();
         let count = |kind| jobs.iter().filter(|job| Kind::of(job) == kind).count();
-        let untold = jobs.iter().filter(|job| is_over(job) && job.spec.requester.is_some()).count();
+        let untold = jobs
+            .iter()
+            .filter(|job| is_over(job) && job.spec.requester.is_some())
+            .count();
         let waiting = jobs.iter().filter(|job| Kind::of(job) == Kind::Waiting);
         let oldest = waiting.map(|job| crate::bot::jobs::created(job)).min();
-        let age = oldest.map_or(0, |oldest| Timestamp::now().as_second() - oldest.as_second());
+        let age = oldest.map_or(0, |oldest| {
+            Timestamp::now().as_second() - oldest.as_second()
+        });
         let Members { users, is_drained } = self.members.read();
-        let allowed = users.values().filter(|member| member.allowed == Some(true)).count();
+        let allowed = users
+            .values()
+            .filter(|member| member.allowed == Some(true))
+            .count();
         let args = Args::new()
             .number("running", count(Kind::Running))
             .number("waiting", count(Kind::Waiting))
@@ -154,12 +177,23 @@ impl Handler {
         if is_drained {
             html = format!("{html}\n{}", speaker.language.say("drain-on"));
         }
-        self.post(speaker.place, &Post { html, keyboard: None }).await;
+        self.post(
+            speaker.place,
+            &Post {
+                html,
+                keyboard: None,
+            },
+        )
+        .await;
         Ok(())
     }
 
     /// Changes what is kept of whoever speaks; whether it was kept.
-    pub(super) async fn remember(&self, speaker: &Speaker, change: impl FnOnce(&mut Member)) -> bool {
+    pub(super) async fn remember(
+        &self,
+        speaker: &Speaker,
+        change: impl FnOnce(&mut Member),
+    ) -> bool {
         let kept = self.change(speaker.user, change).await;
         if let Err(error) = &kept {
             warn!(%error, "a choice was not written down");
@@ -173,10 +207,21 @@ impl Handler {
         self.members.set(user, member).await
     }
 
-    async fn tell_change(&self, speaker: &Speaker, user: i64, key: &str, kept: Result<(), MemberError>) {
+    async fn tell_change(
+        &self,
+        speaker: &Speaker,
+        user: i64,
+        key: &str,
+        kept: Result<(), MemberError>,
+    ) {
         let key = match kept {
             Ok(()) => {
-                info!(admin = speaker.user, user, change = key, "an admin has changed who may do what");
+                info!(
+                    admin = speaker.user,
+                    user,
+                    change = key,
+                    "an admin has changed who may do what"
+                );
                 key
             }
             Err(MemberError::Full) => "users-full",
@@ -185,7 +230,8 @@ impl Handler {
                 "cluster-away"
             }
         };
-        self.answer(speaker, key, &Args::new().text("user", user.to_string())).await;
+        self.answer(speaker, key, &Args::new().text("user", user.to_string()))
+            .await;
     }
 }
 
@@ -236,9 +282,18 @@ mod tests {
             user_in(&command).zip(limit_in(&command))
         };
         assert_eq!(limit("/limits 7 queued 3"), Some((7, Limit::Queued(3))));
-        assert_eq!(limit("/limits 7 bytes 5GiB"), Some((7, Limit::Bytes(5 << 30))));
+        assert_eq!(
+            limit("/limits 7 bytes 5GiB"),
+            Some((7, Limit::Bytes(5 << 30)))
+        );
         assert_eq!(limit("/limits 7 default"), Some((7, Limit::Default)));
-        for wrong in ["/limits", "/limits 7", "/limits ann queued 3", "/limits 7 queued many", "/limits -7 default"] {
+        for wrong in [
+            "/limits",
+            "/limits 7",
+            "/limits ann queued 3",
+            "/limits 7 queued many",
+            "/limits -7 default",
+        ] {
             assert_eq!(limit(wrong), None, "{wrong}");
         }
     }

@@ -66,7 +66,9 @@ impl Handler {
         let limit = self.settings.limits.messages_per_minute;
         let hearing = self.chatter().hear(speaker.user, limit, Timestamp::now());
         if speaker.role == Role::Stranger || hearing != Hearing::Heard {
-            return self.pop_up(query, Some("button-not-yours"), speaker.language).await;
+            return self
+                .pop_up(query, Some("button-not-yours"), speaker.language)
+                .await;
         }
         let button = query.data.as_deref().and_then(Button::parse);
         let reaction = match button {
@@ -95,7 +97,12 @@ impl Handler {
         }
     }
 
-    async fn react(&self, button: Button, speaker: &Speaker, message: i32) -> Result<Reaction, JobError> {
+    async fn react(
+        &self,
+        button: Button,
+        speaker: &Speaker,
+        message: i32,
+    ) -> Result<Reaction, JobError> {
         let language = speaker.language;
         let now = Timestamp::now();
         match button {
@@ -117,7 +124,9 @@ impl Handler {
                     let view = FileView::of(&job, None, None, now);
                     let minute = now.as_second() / 60;
                     let minute = u64::try_from(minute).unwrap_or_default();
-                    Ok(Reaction::show(render::revoke_question(language, &view, minute, now)))
+                    Ok(Reaction::show(render::revoke_question(
+                        language, &view, minute, now,
+                    )))
                 }
                 None => Ok(Reaction::say("button-too-old")),
             },
@@ -176,8 +185,15 @@ impl Handler {
     }
 
     /// A job whose link works, if it is the presser's own and nobody else reads along.
-    async fn own_linked(&self, name: &str, speaker: &Speaker) -> Result<Option<TransferJob>, JobError> {
-        let job = self.own(name, speaker).await?.filter(|_| speaker.is_private);
+    async fn own_linked(
+        &self,
+        name: &str,
+        speaker: &Speaker,
+    ) -> Result<Option<TransferJob>, JobError> {
+        let job = self
+            .own(name, speaker)
+            .await?
+            .filter(|_| speaker.is_private);
         Ok(job.filter(|job| live_link(job, Timestamp::now()).is_some()))
     }
 
@@ -194,7 +210,8 @@ impl Handler {
     async fn stop_all(&self, speaker: &Speaker, message: i32) -> Result<Reaction, JobError> {
         let of_message = |job: &&std::sync::Arc<TransferJob>| {
             job.spec.requester.as_ref().is_some_and(|requester| {
-                requester.chat_id == speaker.place.chat && requester.status_message_id == Some(message)
+                requester.chat_id == speaker.place.chat
+                    && requester.status_message_id == Some(message)
             })
         };
         let under_way = self.jobs.under_way(speaker.user);
@@ -262,7 +279,11 @@ impl Handler {
             ..speaker.clone()
         };
         Reaction {
-            key: Some(if kept { "settings-kept" } else { "settings-not-kept" }),
+            key: Some(if kept {
+                "settings-kept"
+            } else {
+                "settings-not-kept"
+            }),
             post: Some(self.settings_post(&speaker)),
         }
     }
@@ -315,8 +336,17 @@ mod tests {
         };
         let now = "2026-11-02T12:00:00Z".parse().unwrap();
         let days = HumanDuration::from_days;
-        assert_eq!(longer(&job("2026-11-08T12:00:00Z"), days(30), now), days(14));
-        assert_eq!(longer(&job("2026-11-29T12:00:00Z"), days(30), now), days(30));
-        assert_eq!(longer(&job("2026-12-24T12:00:00Z"), days(30), now), days(30));
+        assert_eq!(
+            longer(&job("2026-11-08T12:00:00Z"), days(30), now),
+            days(14)
+        );
+        assert_eq!(
+            longer(&job("2026-11-29T12:00:00Z"), days(30), now),
+            days(30)
+        );
+        assert_eq!(
+            longer(&job("2026-12-24T12:00:00Z"), days(30), now),
+            days(30)
+        );
     }
 }

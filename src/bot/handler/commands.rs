@@ -65,7 +65,10 @@ impl Handler {
         let limits = self.limits(speaker.user);
         let args = Args::new()
             .text("size", ByteCount(limits.file_size).to_string())
-            .text("days", duration(self.link_ttl(speaker.user).get().as_secs()));
+            .text(
+                "days",
+                duration(self.link_ttl(speaker.user).get().as_secs()),
+            );
         self.answer(speaker, "welcome", &args).await;
         Ok(())
     }
@@ -84,14 +87,22 @@ impl Handler {
             let args = Args::new().html("commands", list(Audience::Admins));
             html = format!("{html}\n\n{}", speaker.language.tell("help-admin", &args));
         }
-        self.post(speaker.place, &Post { html, keyboard: None }).await;
+        self.post(
+            speaker.place,
+            &Post {
+                html,
+                keyboard: None,
+            },
+        )
+        .await;
         Ok(())
     }
 
     async fn status(&self, speaker: &Speaker) -> Result<(), JobError> {
         let under_way = self.jobs.under_way(speaker.user);
         if under_way.is_empty() {
-            self.answer(speaker, "nothing-under-way", &Args::new()).await;
+            self.answer(speaker, "nothing-under-way", &Args::new())
+                .await;
             return Ok(());
         }
         let now = Timestamp::now();
@@ -106,7 +117,14 @@ impl Handler {
             lines.push(speaker.language.tell("and-more", &args));
         }
         let html = lines.join("\n\n");
-        self.post(speaker.place, &Post { html, keyboard: None }).await;
+        self.post(
+            speaker.place,
+            &Post {
+                html,
+                keyboard: None,
+            },
+        )
+        .await;
         Ok(())
     }
 
@@ -122,7 +140,14 @@ impl Handler {
             let line = render::line(speaker.language, &view, Readers::User, now);
             html = format!("{html}\n{line}");
         }
-        self.post(speaker.place, &Post { html, keyboard: None }).await;
+        self.post(
+            speaker.place,
+            &Post {
+                html,
+                keyboard: None,
+            },
+        )
+        .await;
         Ok(())
     }
 
@@ -131,16 +156,22 @@ impl Handler {
         let word = command.words.first().map(String::as_str);
         let wanted: Vec<Arc<TransferJob>> = match (word, &under_way[..]) {
             (_, []) => {
-                self.answer(speaker, "nothing-under-way", &Args::new()).await;
+                self.answer(speaker, "nothing-under-way", &Args::new())
+                    .await;
                 return Ok(());
             }
             (Some("all"), all) => all.to_vec(),
             (None, [one]) => vec![Arc::clone(one)],
             (None, many) => {
-                self.offer(speaker, "cancel-which", many, Button::Cancel).await;
+                self.offer(speaker, "cancel-which", many, Button::Cancel)
+                    .await;
                 return Ok(());
             }
-            (Some(id), all) => all.iter().filter(|job| is_called(job, id)).cloned().collect(),
+            (Some(id), all) => all
+                .iter()
+                .filter(|job| is_called(job, id))
+                .cloned()
+                .collect(),
         };
         if wanted.is_empty() {
             self.answer(speaker, "no-such-file", &Args::new()).await;
@@ -153,7 +184,8 @@ impl Handler {
                 Err(error) => return Err(error),
             }
         }
-        self.answer(speaker, "cancelling", &Args::new().number("count", count)).await;
+        self.answer(speaker, "cancelling", &Args::new().number("count", count))
+            .await;
         Ok(())
     }
 
@@ -212,7 +244,10 @@ impl Handler {
     pub(super) async fn links_page(&self, speaker: &Speaker, page: u32) -> Result<Post, JobError> {
         let now = Timestamp::now();
         let jobs = self.jobs.of_user(speaker.user).await?;
-        let linked: Vec<_> = jobs.iter().filter(|job| live_link(job, now).is_some()).collect();
+        let linked: Vec<_> = jobs
+            .iter()
+            .filter(|job| live_link(job, now).is_some())
+            .collect();
         let language = speaker.language;
         if linked.is_empty() {
             return Ok(Post {
@@ -222,13 +257,19 @@ impl Handler {
         }
         let pages = linked.len().div_ceil(LINKS_PER_PAGE);
         let page = usize::try_from(page).unwrap_or_default().min(pages - 1);
-        let shown = linked.iter().skip(page * LINKS_PER_PAGE).take(LINKS_PER_PAGE);
+        let shown = linked
+            .iter()
+            .skip(page * LINKS_PER_PAGE)
+            .take(LINKS_PER_PAGE);
         let (mut lines, mut rows) = (Vec::new(), Vec::new());
         for (index, job) in shown.enumerate() {
             let view = FileView::of(job, None, None, now);
             let number = page * LINKS_PER_PAGE + index + 1;
             let line = render::line(language, &view, Readers::User, now);
-            lines.push(format!("{number}. {line}\n<code>{}</code>", short_id(&view.job)));
+            lines.push(format!(
+                "{number}. {line}\n<code>{}</code>",
+                short_id(&view.job)
+            ));
             let label = |key| format!("{number} {}", language.say(key));
             rows.push(vec![
                 button(label("button-revoke"), &Button::Revoke(view.job.clone())),
@@ -236,7 +277,10 @@ impl Handler {
             ]);
         }
         let mut turn = Vec::new();
-        for (to, arrow) in [(page.checked_sub(1), "‹"), (Some(page + 1).filter(|to| *to < pages), "›")] {
+        for (to, arrow) in [
+            (page.checked_sub(1), "‹"),
+            (Some(page + 1).filter(|to| *to < pages), "›"),
+        ] {
             if let Some(to) = to {
                 let to = u32::try_from(to).unwrap_or_default();
                 turn.push(button(arrow.to_owned(), &Button::Links(to)));
@@ -257,7 +301,11 @@ impl Handler {
     }
 
     /// The user's job whose link works and which the command names; the text to say if there is none.
-    async fn linked(&self, command: &Command, speaker: &Speaker) -> Result<Result<TransferJob, &'static str>, JobError> {
+    async fn linked(
+        &self,
+        command: &Command,
+        speaker: &Speaker,
+    ) -> Result<Result<TransferJob, &'static str>, JobError> {
         let Some(id) = command.words.first() else {
             return Ok(Err("which-link"));
         };
@@ -296,7 +344,10 @@ impl Handler {
                 let post = render::result_of_one(speaker.language, &view, now);
                 self.privately(speaker, &post).await;
             }
-            None => self.answer(speaker, "extended-enough", &self.longest()).await,
+            None => {
+                self.answer(speaker, "extended-enough", &self.longest())
+                    .await
+            }
         }
         Ok(())
     }
@@ -329,7 +380,14 @@ impl Handler {
             let args = Args::new().number("running", running);
             html = format!("{html}\n{}", speaker.language.tell("quota-running", &args));
         }
-        self.post(speaker.place, &Post { html, keyboard: None }).await;
+        self.post(
+            speaker.place,
+            &Post {
+                html,
+                keyboard: None,
+            },
+        )
+        .await;
         Ok(())
     }
 
@@ -358,7 +416,13 @@ impl Handler {
         chosen: Option<&str>,
         ttl: HumanDuration,
     ) -> Option<InlineKeyboardMarkup> {
-        let mark = |is_chosen, label: String| if is_chosen { format!("✓ {label}") } else { label };
+        let mark = |is_chosen, label: String| {
+            if is_chosen {
+                format!("✓ {label}")
+            } else {
+                label
+            }
+        };
         let mut languages = vec![button(
             mark(chosen.is_none(), language.say("language-auto")),
             &Button::Speak(None),

@@ -11,8 +11,8 @@ use super::{Handler, Place, Postponed, Speaker};
 use crate::{
     Class,
     api::{
-        Destination, LinkSpec, Priority, Requester, RetrySpec, Source, TransferJob, TransferJobSpec,
-        names,
+        Destination, LinkSpec, Priority, Requester, RetrySpec, Source, TransferJob,
+        TransferJobSpec, names,
     },
     bot::{
         access::{ByteCount, Refusal, Usage, admit},
@@ -79,7 +79,8 @@ impl Handler {
             Ok(Made::Known(_)) => {}
             Err(error) if error.class() == Class::Permanent => {
                 warn!(%error, "a TransferJob was refused");
-                self.answer(speaker, "refused-by-cluster", &Args::new()).await;
+                self.answer(speaker, "refused-by-cluster", &Args::new())
+                    .await;
             }
             Err(error) => return Err(error.into()),
         }
@@ -95,7 +96,10 @@ impl Handler {
         speaker: &Speaker,
     ) -> Result<bool, Postponed> {
         let now = Timestamp::now();
-        let found = self.jobs.of_file(speaker.user, &media.unique_id, now).await?;
+        let found = self
+            .jobs
+            .of_file(speaker.user, &media.unique_id, now)
+            .await?;
         let Some(job) = found else {
             return Ok(false);
         };
@@ -144,7 +148,10 @@ impl Handler {
             Refusal::TooLarge => {
                 let limit = ByteCount(limits.file_size).to_string();
                 let size = ByteCount(media.size).to_string();
-                ("refused-too-large", args.text("limit", limit).text("size", size))
+                (
+                    "refused-too-large",
+                    args.text("limit", limit).text("size", size),
+                )
             }
             Refusal::Queued => ("refused-queued", args.number("limit", limits.queued)),
             Refusal::Full => ("refused-full", args),
@@ -194,7 +201,10 @@ impl Handler {
             message_id,
             file_name: Some(media.name.to_string()),
             size: i64::try_from(media.size).ok(),
-            mime_type: media.mime_type.as_deref().map(|mime| short(mime, MAX_MIME_TYPE)),
+            mime_type: media
+                .mime_type
+                .as_deref()
+                .map(|mime| short(mime, MAX_MIME_TYPE)),
             file_unique_id: Some(short(&media.unique_id, MAX_ID)),
         }))
     }
@@ -215,7 +225,9 @@ impl Handler {
             chat_id: message.chat.id.0,
             message_id: (!speaker.is_private).then_some(message.id.0),
             thread_id: speaker.place.thread,
-            album: message.media_group_id().and_then(|album| short(&album.0, MAX_ID)),
+            album: message
+                .media_group_id()
+                .and_then(|album| short(&album.0, MAX_ID)),
             language: speaker
                 .language_code
                 .as_deref()
@@ -241,7 +253,11 @@ impl Handler {
         let tag = file_tag(speaker.user, &media.unique_id);
         let mut job = TransferJob::new("", spec);
         job.metadata = ObjectMeta {
-            name: Some(job_name(self.settings.bot_id, message.chat.id.0, message.id.0)),
+            name: Some(job_name(
+                self.settings.bot_id,
+                message.chat.id.0,
+                message.id.0,
+            )),
             labels: Some(BTreeMap::from([(names::FILE_LABEL.to_owned(), tag)])),
             ..ObjectMeta::default()
         };

@@ -28,7 +28,10 @@ use super::{
     metrics::{BotMetrics, Incoming},
     texts::{Args, Language},
 };
-use crate::{Class, api::{HumanDuration, ReclaimPolicy}};
+use crate::{
+    Class,
+    api::{HumanDuration, ReclaimPolicy},
+};
 
 /// The most users whose day is remembered; of others it is looked up.
 const MAX_DAYS: usize = 10_000;
@@ -155,7 +158,10 @@ impl Handler {
             }
             UpdateKind::MyChatMember(_) => Ok(()),
             UpdateKind::Error(_) => {
-                warn!(update = update.id.0, "an update cannot be read and is passed over");
+                warn!(
+                    update = update.id.0,
+                    "an update cannot be read and is passed over"
+                );
                 Ok(())
             }
             _ => Ok(()),
@@ -217,7 +223,10 @@ impl Handler {
         self.metrics.came(Incoming::Stranger);
         // Once in a while, and in private only: strangers do not make the bot talk.
         let hearing = {
-            let mut strangers = self.strangers.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut strangers = self
+                .strangers
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner);
             strangers.hear(speaker.user, 1, Timestamp::now())
         };
         if speaker.is_private && hearing == Hearing::Heard {
@@ -260,7 +269,10 @@ impl Handler {
     fn speaker_in(&self, from: &User, place: Place, is_private: bool) -> Speaker {
         let user = i64::try_from(from.id.0).unwrap_or_default();
         let members = self.members.read();
-        let chosen = members.users.get(&user).and_then(|member| member.language.clone());
+        let chosen = members
+            .users
+            .get(&user)
+            .and_then(|member| member.language.clone());
         Speaker {
             user,
             role: Role::of(user, &self.settings.guests, &members),

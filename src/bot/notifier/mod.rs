@@ -180,7 +180,8 @@ impl Notifier {
     fn forget_progress(&self, jobs: &[Arc<TransferJob>]) {
         let mut live = lock(&self.live);
         if live.len() > jobs.len() {
-            let uids: std::collections::HashSet<_> = jobs.iter().filter_map(|job| job.uid()).collect();
+            let uids: std::collections::HashSet<_> =
+                jobs.iter().filter_map(|job| job.uid()).collect();
             live.retain(|uid, _| uids.contains(uid));
         }
     }
@@ -195,7 +196,10 @@ impl Notifier {
             self.wake.notify_one();
             return;
         };
-        let failures = board.resting.get(&topic).map_or(0, |(_, failures)| *failures);
+        let failures = board
+            .resting
+            .get(&topic)
+            .map_or(0, |(_, failures)| *failures);
         let wait = match trouble.class() {
             Class::After(wait) => wait,
             Class::Permanent => LONGEST_REST,
@@ -205,7 +209,9 @@ impl Notifier {
         };
         warn!(error = %trouble, wait_seconds = wait.as_secs_f32(), "a chat was not told; trying again");
         let until = Instant::now() + wait;
-        board.resting.insert(topic, (until, failures.saturating_add(1)));
+        board
+            .resting
+            .insert(topic, (until, failures.saturating_add(1)));
         drop(board);
         self.wake.notify_one();
     }
@@ -302,7 +308,9 @@ impl Notifier {
             if let Some(wait) = wait {
                 // Edits that only show progress are not queued: the next one shows more.
                 let rests = Some(Instant::now() + wait);
-                lock(&self.board).shown.insert(key, Shown { rests, ..shown });
+                lock(&self.board)
+                    .shown
+                    .insert(key, Shown { rests, ..shown });
                 return Ok(());
             }
             match self.api.edit(key.chat, key.message, &post).await {
@@ -357,14 +365,20 @@ impl Notifier {
             if let Some(key) = batch.key {
                 board.shown.remove(&key);
             }
-            board.told.extend(batch.jobs.iter().filter_map(|job| job.uid()));
+            board
+                .told
+                .extend(batch.jobs.iter().filter_map(|job| job.uid()));
         }
         self.metrics.told(delivery);
         Ok(())
     }
 
     /// Whoever stops a file needs no bell.
-    async fn tell_cancelled(&self, batch: &Batch, files: &[FileView]) -> Result<&'static str, Trouble> {
+    async fn tell_cancelled(
+        &self,
+        batch: &Batch,
+        files: &[FileView],
+    ) -> Result<&'static str, Trouble> {
         if let Some(key) = batch.key {
             let post = self.status_post(&batch.requester, files);
             self.edit_result(key, &post).await?;
@@ -386,7 +400,8 @@ impl Notifier {
         match self.edit_result(key, &post).await {
             Ok(Edited::Stands) => {
                 if self.mark(batch, Delivery::Delivered, None).await? == Marked::First {
-                    self.ring(batch.requester.user_id, &batch.requester, files).await;
+                    self.ring(batch.requester.user_id, &batch.requester, files)
+                        .await;
                 }
                 Ok("Delivered")
             }
@@ -396,7 +411,9 @@ impl Notifier {
                 if self.mark(batch, Delivery::Sending, None).await? == Marked::Before {
                     return Err(ChatError::Flooded(wait).into());
                 }
-                let rung = self.ring(batch.requester.user_id, &batch.requester, files).await;
+                let rung = self
+                    .ring(batch.requester.user_id, &batch.requester, files)
+                    .await;
                 if rung.is_none() {
                     return Err(ChatError::Flooded(wait).into());
                 }
@@ -410,7 +427,11 @@ impl Notifier {
     /// A message of its own in the user's private chat carries the result. It is sent without it,
     /// written down, and then edited until it has it: so the link is there exactly once, whenever
     /// this process dies.
-    async fn tell_in_private(&self, batch: &Batch, files: &[FileView]) -> Result<&'static str, Trouble> {
+    async fn tell_in_private(
+        &self,
+        batch: &Batch,
+        files: &[FileView],
+    ) -> Result<&'static str, Trouble> {
         let requester = &batch.requester;
         let language = self.language(requester);
         let begun = batch.jobs.iter().find_map(|job| notified(job)?.message_id);
@@ -421,7 +442,11 @@ impl Notifier {
                     html: language.say("result-follows"),
                     keyboard: None,
                 };
-                match self.api.send(Place::chat(requester.user_id), &announcement).await {
+                match self
+                    .api
+                    .send(Place::chat(requester.user_id), &announcement)
+                    .await
+                {
                     Err(ChatError::Unreachable(why)) => {
                         info!(why, "a user cannot be told");
                         return self.give_up(batch, files).await;
@@ -505,7 +530,9 @@ impl Notifier {
         }
         match self.api.edit(key.chat, key.message, post).await {
             Ok(()) => Ok(Edited::Stands),
-            Err(error @ (ChatError::Gone(_) | ChatError::Unreachable(_) | ChatError::Refused(_))) => {
+            Err(
+                error @ (ChatError::Gone(_) | ChatError::Unreachable(_) | ChatError::Refused(_)),
+            ) => {
                 info!(%error, "a message cannot be edited any more");
                 Ok(Edited::Gone)
             }
@@ -515,7 +542,12 @@ impl Notifier {
 
     /// Writes down how far the user has been told of each job, and says whether anything stood there
     /// of all of them: who writes first is the one to ring.
-    async fn mark(&self, batch: &Batch, delivery: Delivery, message: Option<i32>) -> Result<Marked, Trouble> {
+    async fn mark(
+        &self,
+        batch: &Batch,
+        delivery: Delivery,
+        message: Option<i32>,
+    ) -> Result<Marked, Trouble> {
         let wanted = Notified {
             time: Time(Timestamp::now()),
             delivery,
@@ -568,13 +600,18 @@ impl Notifier {
             let all = self.jobs.of_user(batch.requester.user_id).await?;
             let of_it = |job: &&TransferJob| {
                 job.spec.requester.as_ref().is_some_and(|requester| {
-                    requester.chat_id == key.chat && requester.status_message_id == Some(key.message)
+                    requester.chat_id == key.chat
+                        && requester.status_message_id == Some(key.message)
                 })
             };
             let mut others: Vec<_> = all.iter().filter(of_it).collect();
             others.sort_by_key(|job| (created(job), job.spec.source.message_id));
             let now = Timestamp::now();
-            files.extend(others.into_iter().map(|job| FileView::of(job, None, None, now)));
+            files.extend(
+                others
+                    .into_iter()
+                    .map(|job| FileView::of(job, None, None, now)),
+            );
         }
         Ok(Shown {
             requester: batch.requester.clone(),
@@ -595,7 +632,9 @@ impl Notifier {
                 Kind::Waiting => self.jobs.place(job).await,
                 Kind::Running | Kind::Over => None,
             };
-            let live = lock(&self.live).get(&job.uid().unwrap_or_default()).cloned();
+            let live = lock(&self.live)
+                .get(&job.uid().unwrap_or_default())
+                .cloned();
             let view = FileView::of(job, place, live.as_ref(), now);
             match files.iter_mut().find(|file| file.job == view.job) {
                 Some(file) => *file = view,

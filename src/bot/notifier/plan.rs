@@ -282,7 +282,12 @@ fn announcements(fresh: &[Arc<TransferJob>]) -> Vec<Batch> {
             let other = &batch.requester;
             batch.jobs.len() < MOST_FILES
                 && (other.chat_id, other.thread_id, other.user_id, &other.album)
-                    == (requester.chat_id, requester.thread_id, requester.user_id, &requester.album)
+                    == (
+                        requester.chat_id,
+                        requester.thread_id,
+                        requester.user_id,
+                        &requester.album,
+                    )
         };
         match batches.iter_mut().rev().find(together) {
             Some(batch) => batch.jobs.push(Arc::clone(job)),
@@ -318,7 +323,10 @@ fn refresh_at(batch: &Batch, shown: Option<&Shown>, now: Instant) -> Instant {
     };
     let rested = shown.rests.unwrap_or(now);
     let kinds = kinds(&batch.jobs);
-    if kinds.iter().any(|(job, kind)| shown.kinds.get(job) != Some(kind)) {
+    if kinds
+        .iter()
+        .any(|(job, kind)| shown.kinds.get(job) != Some(kind))
+    {
         return rested;
     }
     let interval = if kinds.values().any(|kind| *kind == Kind::Running) {
@@ -342,7 +350,10 @@ fn is_told(job: &TransferJob, board: &Board) -> bool {
 }
 
 fn says_told(job: &TransferJob) -> bool {
-    let notified = job.status.as_ref().and_then(|status| status.notified.as_ref());
+    let notified = job
+        .status
+        .as_ref()
+        .and_then(|status| status.notified.as_ref());
     notified.is_some_and(|notified| notified.delivery != Delivery::Sending)
 }
 
@@ -376,7 +387,10 @@ mod tests {
     fn shown(jobs: &[Arc<TransferJob>], looked: Instant) -> Shown {
         Shown {
             requester: jobs[0].spec.requester.clone().unwrap(),
-            files: jobs.iter().map(|job| FileView::of(job, None, None, jiff::Timestamp::UNIX_EPOCH)).collect(),
+            files: jobs
+                .iter()
+                .map(|job| FileView::of(job, None, None, jiff::Timestamp::UNIX_EPOCH))
+                .collect(),
             kinds: kinds(jobs),
             hash: 0,
             looked,
@@ -408,7 +422,9 @@ mod tests {
         let one = job(1, json!({}), json!({}));
         let (steps, _) = plan(&[one], &mut board, now);
         assert_eq!(said(&steps), ["announce tj-1"]);
-        let album: Vec<_> = (2..5).map(|id| job(id, json!({"album": "a"}), json!({}))).collect();
+        let album: Vec<_> = (2..5)
+            .map(|id| job(id, json!({"album": "a"}), json!({})))
+            .collect();
         let (steps, again) = plan(&album[..2], &mut board, now);
         assert!(steps.is_empty() && again == Some(now + ALBUM_PAUSE));
         let (steps, _) = plan(&album, &mut board, now + SECOND);
@@ -448,8 +464,14 @@ mod tests {
         let fresh = job(3, json!({}), json!({}));
         let other = job(4, json!({"chatId": 8, "statusMessageId": 1}), json!({}));
         let all = [running, done, fresh, other];
-        assert_eq!(said(&plan(&all, &mut board, now).0), ["deliver tj-2", "refresh tj-4"]);
-        assert_eq!(said(&plan(&[&all[..1], &all[2..3]].concat(), &mut board, now).0), ["announce tj-3"]);
+        assert_eq!(
+            said(&plan(&all, &mut board, now).0),
+            ["deliver tj-2", "refresh tj-4"]
+        );
+        assert_eq!(
+            said(&plan(&[&all[..1], &all[2..3]].concat(), &mut board, now).0),
+            ["announce tj-3"]
+        );
     }
 
     #[test]
@@ -457,19 +479,28 @@ mod tests {
         let (mut board, now) = (Board::default(), Instant::now());
         let stuck = job(1, json!({"statusMessageId": 1}), over(json!(null)));
         let other = job(2, json!({"statusMessageId": 2}), over(json!(null)));
-        let key = MessageKey { chat: 7, message: 1 };
+        let key = MessageKey {
+            chat: 7,
+            message: 1,
+        };
         board.resting.insert(Topic::Message(key), (now + SECOND, 1));
         let (steps, again) = plan(&[stuck.clone(), other], &mut board, now);
         assert_eq!(said(&steps), ["deliver tj-2"]);
         assert_eq!(again, Some(now + SECOND));
-        assert_eq!(said(&plan(&[stuck], &mut board, now + SECOND).0), ["deliver tj-1"]);
+        assert_eq!(
+            said(&plan(&[stuck], &mut board, now + SECOND).0),
+            ["deliver tj-1"]
+        );
     }
 
     #[test]
     fn what_was_just_said_is_not_said_again_though_the_jobs_do_not_know_yet() {
         let (mut board, now) = (Board::default(), Instant::now());
         let fresh = [job(1, json!({}), json!({}))];
-        let key = MessageKey { chat: 7, message: 5 };
+        let key = MessageKey {
+            chat: 7,
+            message: 5,
+        };
         board.announced.insert("u1".into(), key);
         board.shown.insert(key, shown(&fresh, now));
         assert!(plan(&fresh, &mut board, now).0.is_empty());
@@ -487,9 +518,15 @@ mod tests {
         let of_batch = |id, status| job(id, json!({"statusMessageId": 5}), status);
         let time = "2026-11-01T12:00:00Z";
         let done = of_batch(1, over(json!(null)));
-        assert_eq!(said(&plan(&[done.clone(), of_batch(2, json!({}))], &mut board, now).0), ["refresh tj-1+tj-2"]);
+        assert_eq!(
+            said(&plan(&[done.clone(), of_batch(2, json!({}))], &mut board, now).0),
+            ["refresh tj-1+tj-2"]
+        );
         let sending = of_batch(2, over(json!({"time": time, "delivery": "Sending"})));
-        assert_eq!(said(&plan(&[done, sending], &mut board, now).0), ["deliver tj-1+tj-2"]);
+        assert_eq!(
+            said(&plan(&[done, sending], &mut board, now).0),
+            ["deliver tj-1+tj-2"]
+        );
         let told = |id| of_batch(id, over(json!({"time": time})));
         assert!(plan(&[told(1), told(2)], &mut board, now).0.is_empty());
     }
@@ -499,8 +536,15 @@ mod tests {
         let (mut board, now) = (Board::default(), Instant::now());
         let assignment = json!({"pod": "p", "podUID": "u", "slot": 0, "attempt": 1, "time": "2026-11-01T12:00:00Z"});
         let waiting = [job(1, json!({"statusMessageId": 5}), json!({}))];
-        let running = [job(1, json!({"statusMessageId": 5}), json!({"assignment": assignment}))];
-        let key = MessageKey { chat: 7, message: 5 };
+        let running = [job(
+            1,
+            json!({"statusMessageId": 5}),
+            json!({"assignment": assignment}),
+        )];
+        let key = MessageKey {
+            chat: 7,
+            message: 5,
+        };
         board.shown.insert(key, shown(&waiting, now));
         let (steps, again) = plan(&waiting, &mut board, now);
         assert!(steps.is_empty() && again == Some(now + WAITING_INTERVAL));
@@ -510,7 +554,13 @@ mod tests {
         assert!(steps.is_empty() && again == Some(now + RUNNING_INTERVAL));
         // And not before the chat may be written to.
         let rests = Some(now + SECOND);
-        board.shown.insert(key, Shown { rests, ..shown(&waiting, now) });
+        board.shown.insert(
+            key,
+            Shown {
+                rests,
+                ..shown(&waiting, now)
+            },
+        );
         let (steps, again) = plan(&running, &mut board, now);
         assert!(steps.is_empty() && again == rests);
     }
@@ -519,7 +569,10 @@ mod tests {
     fn what_was_removed_behind_our_back_is_said_and_forgotten() {
         let (mut board, now) = (Board::default(), Instant::now());
         let waiting = [job(1, json!({"statusMessageId": 5}), json!({}))];
-        let key = MessageKey { chat: 7, message: 5 };
+        let key = MessageKey {
+            chat: 7,
+            message: 5,
+        };
         board.shown.insert(key, shown(&waiting, now));
         assert_eq!(said(&plan(&[], &mut board, now).0), ["bury 5"]);
         board.shown.get_mut(&key).unwrap().files[0].state = FileState::Cancelled;
@@ -531,8 +584,15 @@ mod tests {
     fn a_chat_that_takes_no_messages_is_left_alone_until_the_end() {
         let (mut board, now) = (Board::default(), Instant::now());
         board.muted.insert(7, now + SECOND);
-        assert!(plan(&[job(1, json!({}), json!({}))], &mut board, now).0.is_empty());
-        assert_eq!(said(&plan(&[job(1, json!({}), over(json!(null)))], &mut board, now).0), ["deliver tj-1"]);
+        assert!(
+            plan(&[job(1, json!({}), json!({}))], &mut board, now)
+                .0
+                .is_empty()
+        );
+        assert_eq!(
+            said(&plan(&[job(1, json!({}), over(json!(null)))], &mut board, now).0),
+            ["deliver tj-1"]
+        );
     }
 
     #[test]
@@ -542,7 +602,11 @@ mod tests {
             "spec": {"source": {"chatId": 7, "messageId": 1}}, "status": over(json!(null)),
         }))
         .unwrap();
-        let (steps, again) = plan(&[Arc::new(made_by_hand)], &mut Board::default(), Instant::now());
+        let (steps, again) = plan(
+            &[Arc::new(made_by_hand)],
+            &mut Board::default(),
+            Instant::now(),
+        );
         assert!(steps.is_empty() && again.is_none());
     }
 }

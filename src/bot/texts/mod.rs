@@ -90,14 +90,17 @@ impl Language {
     }
 
     fn bundle(self) -> &'static FluentBundle<FluentResource> {
-        static BUNDLES: [OnceLock<FluentBundle<FluentResource>>; 2] = [const { OnceLock::new() }; 2];
+        static BUNDLES: [OnceLock<FluentBundle<FluentResource>>; 2] =
+            [const { OnceLock::new() }; 2];
         BUNDLES[self as usize].get_or_init(|| {
             let resource =
                 FluentResource::try_new(self.source().to_owned()).expect("a test reads the file");
             let mut bundle = FluentBundle::new_concurrent(vec![self.identifier()]);
             // Isolation would put invisible characters around links.
             bundle.set_use_isolating(false);
-            bundle.add_resource(resource).expect("a test reads the file");
+            bundle
+                .add_resource(resource)
+                .expect("a test reads the file");
             bundle
         })
     }
@@ -172,10 +175,7 @@ pub fn shorten(text: &str, most: usize) -> Cow<'_, str> {
 /// A number of bytes for people, in powers of 1,024.
 pub fn bytes(bytes: u64) -> String {
     const UNITS: [&str; 5] = ["B", "KiB", "MiB", "GiB", "TiB"];
-    let unit = UNITS
-        .len()
-        .min(1 + (bytes.max(1).ilog2() / 10) as usize)
-        - 1;
+    let unit = UNITS.len().min(1 + (bytes.max(1).ilog2() / 10) as usize) - 1;
     if unit == 0 {
         return format!("{bytes} B");
     }

@@ -25,7 +25,9 @@ fn messages(language: Language) -> BTreeMap<String, BTreeSet<String>> {
             messages.insert(key.clone(), BTreeSet::new());
         }
         let names = line.split('$').skip(1).map(|rest| {
-            let end = rest.find(|c: char| !c.is_alphanumeric()).unwrap_or(rest.len());
+            let end = rest
+                .find(|c: char| !c.is_alphanumeric())
+                .unwrap_or(rest.len());
             rest[..end].to_owned()
         });
         if let Some(puts_in) = messages.get_mut(&key) {

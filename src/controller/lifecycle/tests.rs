@@ -823,10 +823,19 @@ fn any_pod() -> impl Strategy<Value = PodSight> {
     prop::sample::select(vec![
         PodSight::Alive,
         PodSight::Gone,
-        PodSight::Ended(PodEnd::Evicted),
-        PodSight::Ended(PodEnd::Exited(1)),
-        PodSight::Ended(PodEnd::OutOfMemory),
         PodSight::Leaving { lost_at: now() },
+        PodSight::Leaving {
+            lost_at: at("2026-11-02T00:00:01Z"),
+        },
+        PodSight::Ended(PodEnd::OutOfMemory),
+        PodSight::Ended(PodEnd::Evicted),
+        PodSight::Ended(PodEnd::Deleted),
+        PodSight::Ended(PodEnd::Lost),
+        PodSight::Ended(PodEnd::SessionRefused),
+        PodSight::Ended(PodEnd::Misconfigured),
+        PodSight::Ended(PodEnd::Killed),
+        PodSight::Ended(PodEnd::Exited(0)),
+        PodSight::Ended(PodEnd::Exited(1)),
     ])
 }
 

@@ -1,0 +1,163 @@
+//! Redis forgets, falls over or stands still under a controller that goes by its order.
+
+use kube::api::DeleteParams;
+use serde_json::json;
+use tokio::time::{Duration, timeout};
+
+use crate::{
+    support::{forwarder::Forwarder, kubelet::Trouble, redis_server::RedisServer},
+    world::{MIB, World, eventually},
+};
+
+/// Keys that the queue always has while something waits.
+const KEYS: &str = "EXISTS {telestream.telestream}:entries {telestream.telestream}:ages";
+
+/// How many wait there at a time.
+const MANY: usize = 6;
+
+/// How many wait in it, and one entry that says whose queue it is.
+const COUNT: &str = "HLEN {telestream.telestream}:entries";
+
+/// How soon a job gets the free slot of a controller that has no use of its queue.
+const SOON: Duration = Duration::from_secs(30);
+
+#[tokio::test(flavor = "multi_thread")]
+async fn whatever_becomes_of_redis_every_job_runs_once() {
+    let (first, second) = (
+        RedisServer::start(&["--maxmemory-policy", "allkeys-lru"]),
+        RedisServer::start(&[]),
+    );
+    let forwarder = Forwarder::to(first.port).await;
+    let change = json!({"redis": {"port": forwarder.port}, "worker": {"slots": 1}});
+    let world = World::install("queue", change).await;
+    // Given a queue that is thrown out while many wait in it
+    let mut jobs = many_wait(&world, &first, "evicted").await;
+    evict(&first).await;
+    world.kubelet.set_trouble(None).await;
+    // Then all run
+    all_succeed(&world, &jobs).await;
+    is_used(&world, true).await;
+
+    // Given a replica that takes over, and does not know who was given the slot last
+    let more = many_wait(&world, &first, "lost").await;
+    fail_over(&first, &second, &forwarder, &world).await;
+    // Then nobody runs twice
+    world.set_rate(None);
+    all_succeed(&world, &more).await;
+    jobs.extend(more);
+    is_used(&world, true).await;
+
+    // Replies that do not come hold nobody up
+    forwarder.hold_replies(true);
+    let goes = async {
+        world.transfer("held", MIB).await;
+        world.succeeded("held").await;
+        world.transfer("held-too", MIB).await;
+        world.succeeded("held-too").await;
+    };
+    timeout(SOON, goes)
+        .await
+        .expect("it does not wait for Redis");
+    is_used(&world, false).await;
+    forwarder.hold_replies(false);
+    eventually("it is used again", async || {
+        world.transfer(&format!("j{}", fastrand::u32(..)), 0).await;
+        queue_available(&world).await > 0.5
+    })
+    .await;
+    for name in &jobs {
+        let status = world.succeeded(name).await;
+        assert_eq!(status.attempt, 1, "{name}");
+        assert_eq!(
+            (world.objects_of(name), world.links_of(name)),
+            (1, 1),
+            "{name}"
+        );
+    }
+}
+
+/// Many wait in the queue, and no pod runs that they could be given.
+async fn many_wait(world: &World, server: &RedisServer, prefix: &str) -> Vec<String> {
+    world
+        .kubelet
+        .set_trouble(Some(Trouble::Unschedulable))
+        .await;
+    let now = DeleteParams::default().grace_period(1);
+    drop(world.pods.delete("telestream-worker-0", &now).await);
+    let message = world.send(2 * MIB).await;
+    let names: Vec<_> = (0..MANY)
+        .map(|number| format!("{prefix}-{number}"))
+        .collect();
+    for (name, user) in names.iter().zip((1..=2).cycle()) {
+        let requester = json!({"userId": user, "chatId": user});
+        world
+            .apply(name, message, json!({ "requester": requester }))
+            .await;
+    }
+    let admin = server.admin().await;
+    eventually("they wait in the queue", async || {
+        admin.run::<usize>(COUNT).await == MANY + 1
+    })
+    .await;
+    names
+}
+
+async fn all_succeed(world: &World, names: &[String]) {
+    for name in names {
+        world.succeeded(name).await;
+    }
+}
+
+/// Fills the server until it has thrown out what the controller has put there.
+async fn evict(server: &RedisServer) {
+    let admin = server.admin().await;
+    admin.run::<()>("CONFIG SET maxmemory 3mb").await;
+    let filling = "x".repeat(10_000);
+    let mut number = 0;
+    while admin.run::<usize>(KEYS).await == 2 {
+        let line = format!("SET filling-{number} {filling}");
+        admin.run::<()>(&line).await;
+        number += 1;
+    }
+    admin.run::<()>("CONFIG SET maxmemory 0").await;
+}
+
+/// The second takes the place of the first, without what was written last.
+async fn fail_over(
+    first: &RedisServer,
+    second: &RedisServer,
+    forwarder: &Forwarder,
+    world: &World,
+) {
+    let (old, new) = (first.admin().await, second.admin().await);
+    new.run::<()>(&format!("REPLICAOF 127.0.0.1 {}", first.port))
+        .await;
+    eventually("the second has everything", async || {
+        let link: String = new.run("INFO replication").await;
+        link.contains("master_link_status:up") && new.run::<usize>(KEYS).await == 2
+    })
+    .await;
+    new.run::<()>("REPLICAOF NO ONE").await;
+    // Somebody is given the slot, as the first alone is told.
+    world.set_rate(Some(MIB / 2));
+    world.kubelet.set_trouble(None).await;
+    eventually("one waits no more", async || {
+        old.run::<usize>(COUNT).await < MANY + 1
+    })
+    .await;
+    forwarder.lead_to(second.port);
+}
+
+async fn queue_available(world: &World) -> f64 {
+    let leader = world.leader().await.unwrap();
+    world.figure(&leader, "telestream_queue_available").await
+}
+
+/// Waits until the order of the queue counts, or does not.
+async fn is_used(world: &World, is_used: bool) {
+    eventually(
+        "the controller says whether it uses the queue",
+        async || (queue_available(world).await > 0.5) == is_used,
+    )
+    .await;
+}
