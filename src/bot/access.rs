@@ -179,6 +179,7 @@ pub struct Limits {
 
 impl Limits {
     /// The limits of one user.
+    #[must_use]
     pub fn of(&self, member: Option<&Member>) -> Self {
         let member = member.cloned().unwrap_or_default();
         Self {

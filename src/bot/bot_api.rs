@@ -381,7 +381,7 @@ impl BotApi {
         let call = timeout(CALL_TIMEOUT, async { request.await }).await;
         let edited = match call {
             Err(_) => Err(ChatError::Unavailable("no answer in time")),
-            Ok(Err(RequestError::Api(ApiError::MessageNotModified))) | Ok(Ok(_)) => Ok(()),
+            Ok(Err(RequestError::Api(ApiError::MessageNotModified)) | Ok(_)) => Ok(()),
             Ok(Err(error)) => Err(error.into()),
         };
         self.metrics

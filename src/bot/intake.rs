@@ -12,7 +12,7 @@ use aws_lc_rs::constant_time;
 use axum::{
     Router,
     extract::{DefaultBodyLimit, State},
-    http::{HeaderMap, StatusCode},
+    http::{HeaderMap, HeaderValue, StatusCode},
     routing::post,
 };
 use bytes::Bytes;
@@ -345,7 +345,7 @@ async fn receive(
     headers: HeaderMap,
     body: Bytes,
 ) -> StatusCode {
-    let given = headers.get(SECRET_HEADER).map(|secret| secret.as_bytes());
+    let given = headers.get(SECRET_HEADER).map(HeaderValue::as_bytes);
     let is_telegram = given.is_some_and(|given| {
         constant_time::verify_slices_are_equal(given, webhook.secret.0.as_bytes()).is_ok()
     });

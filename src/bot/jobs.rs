@@ -1,6 +1,6 @@
 //! The `TransferJob`s as the bot uses them: made for files, found again, stopped, and told of.
 
-use std::{sync::Arc, time::Duration};
+use std::{fmt::Write as _, sync::Arc, time::Duration};
 
 use aws_lc_rs::digest;
 use jiff::Timestamp;
@@ -406,7 +406,10 @@ pub fn file_tag(user: i64, unique_id: &str) -> String {
 }
 
 fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+    bytes.iter().fold(String::new(), |mut text, byte| {
+        let _ = write!(text, "{byte:02x}"); // Writing to a String does not fail.
+        text
+    })
 }
 
 /// Who asked for a job.

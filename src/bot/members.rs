@@ -85,7 +85,7 @@ impl MemberBook {
                 }
                 Some(Ok(watcher::Event::Init | watcher::Event::Delete(_))) => {}
                 Some(Err(error)) => {
-                    warn!(%error, "watching the users' ConfigMap failed; trying again")
+                    warn!(%error, "watching the users' ConfigMap failed; trying again");
                 }
                 None => return,
             }
@@ -147,11 +147,10 @@ fn parse(data: BTreeMap<String, String>) -> Members {
             members.is_drained = value.trim() == "true";
             continue;
         }
-        match (key.parse(), serde_json::from_str(&value)) {
-            (Ok(user), Ok(member)) => {
-                members.users.insert(user, member);
-            }
-            _ => warn!(key, "an entry of the users' ConfigMap cannot be read"),
+        if let (Ok(user), Ok(member)) = (key.parse(), serde_json::from_str(&value)) {
+            members.users.insert(user, member);
+        } else {
+            warn!(key, "an entry of the users' ConfigMap cannot be read");
         }
     }
     members

@@ -237,21 +237,20 @@ async fn register_commands(
             &[Audience::Users, Audience::Admins],
         );
     }
-    let mut wait = Duration::from_secs(1);
+    let mut patience = Duration::from_secs(1);
     for (scope, code, commands) in wanted {
         loop {
             let pause = match api
                 .set_commands(commands.clone(), scope.clone(), code)
                 .await
             {
-                Ok(()) => break,
+                // To an admin who has not started the bot yet there is nobody to show them.
+                Ok(()) | Err(ChatError::Unreachable(_) | ChatError::Refused(_)) => break,
                 Err(ChatError::Flooded(pause)) => pause,
-                // An admin who has not started the bot yet.
-                Err(ChatError::Unreachable(_) | ChatError::Refused(_)) => break,
                 Err(error) => {
                     warn!(%error, "commands were not registered; trying again");
-                    wait = (wait * 2).min(Duration::from_mins(1));
-                    wait
+                    patience = (patience * 2).min(Duration::from_mins(1));
+                    patience
                 }
             };
             tokio::select! {

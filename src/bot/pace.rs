@@ -55,19 +55,10 @@ struct ChatPace {
 }
 
 /// What was done in the current second.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 struct Second {
     since: Option<Instant>,
     count: u32,
-}
-
-impl Default for Second {
-    fn default() -> Self {
-        Self {
-            since: None,
-            count: 0,
-        }
-    }
 }
 
 impl Pace {
@@ -105,8 +96,9 @@ impl Pace {
         }
         let paid = pace.messages.max(now);
         let burst = MESSAGE_INTERVAL * (MESSAGE_BURST - 1);
-        if paid - now > burst {
-            return Some(paid - now - burst);
+        let too_soon = paid.saturating_duration_since(now + burst);
+        if !too_soon.is_zero() {
+            return Some(too_soon);
         }
         pace.messages = paid + MESSAGE_INTERVAL;
         None
@@ -164,7 +156,7 @@ impl Second {
             self.since = Some(now);
             self.count = 0;
         } else if self.count >= EDITS_PER_SECOND {
-            return Some(SECOND - elapsed);
+            return Some(SECOND.saturating_sub(elapsed));
         }
         self.count += 1;
         None

@@ -127,8 +127,14 @@ async fn links_are_listed_page_by_page(world: &World) {
         ann.send_file(&format!("page{number}.zip"), 100_000).await;
     }
     eventually("all are told of", async || {
-        let jobs = world.jobs.list(&kube::api::ListParams::default()).await.unwrap();
-        let told = jobs.iter().filter_map(|job| job.status.as_ref()?.notified.as_ref());
+        let jobs = world
+            .jobs
+            .list(&kube::api::ListParams::default())
+            .await
+            .unwrap();
+        let told = jobs
+            .iter()
+            .filter_map(|job| job.status.as_ref()?.notified.as_ref());
         told.count() == 7
     })
     .await;

@@ -219,7 +219,8 @@ impl Person {
         let of_chat = events
             .iter()
             .filter(|event| event.chat_id == self.chat_id());
-        of_chat.map(|event| format!("{:?}\n", event.what)).collect()
+        let lines: Vec<_> = of_chat.map(|event| format!("{:?}", event.what)).collect();
+        lines.join("\n")
     }
 }
 

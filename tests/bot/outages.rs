@@ -160,7 +160,7 @@ async fn updates_may_come_by_webhook() {
         "from": {"id": ANN, "is_bot": false, "first_name": "Ann"},
     }});
     let client = reqwest::Client::new();
-    let post = |secret: Option<&str>| {
+    let knock = |secret: Option<&str>| {
         let request = client
             .post(format!("http://127.0.0.1:{port}/"))
             .json(&forged);
@@ -170,7 +170,7 @@ async fn updates_may_come_by_webhook() {
         }
     };
     for secret in [None, Some("wrong"), Some("")] {
-        assert_eq!(post(secret).send().await.unwrap().status(), 403);
+        assert_eq!(knock(secret).send().await.unwrap().status(), 403);
     }
     ann.send(UserMessage::text(ANN, "/help")).await;
     ann.sees(before, "/mylinks").await;

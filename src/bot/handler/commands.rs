@@ -346,7 +346,7 @@ impl Handler {
             }
             None => {
                 self.answer(speaker, "extended-enough", &self.longest())
-                    .await
+                    .await;
             }
         }
         Ok(())

@@ -156,7 +156,6 @@ impl Handler {
                 self.pressed(query).await;
                 Ok(())
             }
-            UpdateKind::MyChatMember(_) => Ok(()),
             UpdateKind::Error(_) => {
                 warn!(
                     update = update.id.0,

@@ -434,30 +434,29 @@ impl Notifier {
     ) -> Result<&'static str, Trouble> {
         let requester = &batch.requester;
         let language = self.language(requester);
-        let begun = batch.jobs.iter().find_map(|job| notified(job)?.message_id);
-        let message = match begun {
-            Some(message) => message,
-            None => {
-                let announcement = Post {
-                    html: language.say("result-follows"),
-                    keyboard: None,
-                };
-                match self
-                    .api
-                    .send(Place::chat(requester.user_id), &announcement)
-                    .await
-                {
-                    Err(ChatError::Unreachable(why)) => {
-                        info!(why, "a user cannot be told");
-                        return self.give_up(batch, files).await;
-                    }
-                    sent => sent?,
+        let begun = self.carrier(batch);
+        let message = if let Some(message) = begun {
+            message
+        } else {
+            let announcement = Post {
+                html: language.say("result-follows"),
+                keyboard: None,
+            };
+            let place = Place::chat(requester.user_id);
+            let sent = match self.api.send(place, &announcement).await {
+                Err(ChatError::Unreachable(why)) => {
+                    info!(why, "a user cannot be told");
+                    return self.give_up(batch, files).await;
                 }
-            }
+                sent => sent?,
+            };
+            let uids = batch.jobs.iter().filter_map(|job| job.uid());
+            let mut board = lock(&self.board);
+            board.carriers.extend(uids.map(|uid| (uid, sent)));
+            sent
         };
-        if begun.is_none() {
-            self.mark(batch, Delivery::Sending, Some(message)).await?;
-        }
+        // Written down before it carries anything: whoever goes on after a death finds it.
+        self.mark(batch, Delivery::Sending, Some(message)).await?;
         let post = render::result(language, files, Timestamp::now());
         let key = MessageKey {
             chat: requester.user_id,
@@ -476,6 +475,16 @@ impl Notifier {
         }
         self.mark(batch, Delivery::Delivered, Some(message)).await?;
         Ok("Delivered")
+    }
+
+    /// The message that was sent to carry the result of a batch, if that was begun.
+    fn carrier(&self, batch: &Batch) -> Option<i32> {
+        let board = lock(&self.board);
+        batch.jobs.iter().find_map(|job| {
+            let written = notified(job).and_then(|notified| notified.message_id);
+            let sent = || board.carriers.get(&job.uid().unwrap_or_default());
+            written.or_else(|| sent().copied())
+        })
     }
 
     /// The user cannot be told. In a group it is said how they can be.

@@ -91,6 +91,8 @@ pub struct Board {
     pub announced: HashMap<String, MessageKey>,
     /// Jobs, by UID, of whose end was told, and which do not say so themselves yet.
     pub told: HashSet<String>,
+    /// Messages that were sent to carry results, by the UIDs of jobs that do not say so themselves yet.
+    pub carriers: HashMap<String, i32>,
     /// Chats in which something is being said.
     pub busy: HashSet<i64>,
     /// What could not be said, when it is tried again, and how often it was tried.
@@ -192,6 +194,7 @@ fn catch_up(jobs: &[Arc<TransferJob>], board: &mut Board, now: Instant) {
     }
     board.announced.retain(|uid, _| unnamed.contains(uid));
     board.told.retain(|uid| untold.contains(uid));
+    board.carriers.retain(|uid, _| untold.contains(uid));
     board.muted.retain(|_, until| *until > now);
 }
 

@@ -80,7 +80,7 @@ and-more = … und {$count} weitere
 
 ## Results
 
-result-follows = ✅ Dein Link kommt sofort.
+result-follows = ⏳ Einen Moment …
 result-done = ✅ <b>{$name}</b>
     {$size} · CRC32C <code>{$checksum}</code>
     Gilt bis {$until} (noch {$left}):

@@ -80,7 +80,7 @@ and-more = … and {$count} more
 
 ## Results
 
-result-follows = ✅ Your link follows in a moment.
+result-follows = ⏳ One moment …
 result-done = ✅ <b>{$name}</b>
     {$size} · CRC32C <code>{$checksum}</code>
     Works until {$until} (for {$left}):
