@@ -7,7 +7,6 @@
 
 #[path = "../tests/support/mod.rs"]
 mod support;
-#[allow(dead_code, reason = "the benchmark uses a part of it")]
 #[path = "../tests/controller/world.rs"]
 mod world;
 

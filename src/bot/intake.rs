@@ -1,5 +1,6 @@
 //! Updates come in: fetched, or sent to a webhook. Either way one is confirmed only after it was
-//! dealt with, and those of one chat are dealt with one after the other.
+//! dealt with. Those of one chat are taken one after the other; one that has to wait, for the API
+//! server is away, holds up no other.
 
 use std::{
     collections::{BTreeSet, HashMap, VecDeque},
@@ -195,7 +196,7 @@ async fn poll(
                         let queue = chats.entry(chat).or_default();
                         queue.push_back(update);
                         if queue.len() == 1 {
-                            begin(&mut working, &handler, queue, chat, stop);
+                            begin(&mut working, &handler, queue, chat);
                         }
                     }
                 }
@@ -215,18 +216,26 @@ async fn poll(
         };
         let wake = sleep(pause);
         tokio::pin!(wake);
-        // What is dealt with makes room for what its chat has sent since.
+        // What is dealt with, or has to wait, makes room for what its chat has sent since.
         loop {
             tokio::select! {
                 biased;
-                Some(done) = working.join_next() => {
-                    let Ok((update, chat)) = done else { continue };
-                    if let Some(update) = update {
-                        ledger.close(update);
+                Some(ended) = working.join_next() => {
+                    let Ok((attempt, chat)) = ended else { continue };
+                    match attempt {
+                        Attempt::Done(update) => ledger.close(update),
+                        Attempt::Abandoned => {}
+                        Attempt::Postponed { update, wait } => {
+                            let (handler, stop) = (handler.clone(), stop.clone());
+                            working.spawn(async move {
+                                (try_again(&handler, &update, wait, &stop).await, None)
+                            });
+                        }
                     }
+                    let Some(chat) = chat else { continue };
                     if let Some(queue) = chats.get_mut(&chat) {
                         queue.pop_front();
-                        begin(&mut working, &handler, queue, chat, stop);
+                        begin(&mut working, &handler, queue, chat);
                         if queue.is_empty() {
                             chats.remove(&chat);
                         }
@@ -246,42 +255,70 @@ async fn poll(
     Ok(())
 }
 
+/// What became of dealing with an update.
+enum Attempt {
+    /// It is dealt with.
+    Done(u32),
+    /// It is to be tried again after a while. Its chat does not wait for it.
+    Postponed { update: Box<Update>, wait: Duration },
+    /// There was no time for it: it comes again.
+    Abandoned,
+}
+
 /// Begins with the first update that waits in a chat.
 fn begin(
-    working: &mut JoinSet<(Option<u32>, i64)>,
+    working: &mut JoinSet<(Attempt, Option<i64>)>,
     handler: &Handler,
     queue: &VecDeque<Update>,
     chat: i64,
-    stop: &CancellationToken,
 ) {
     let Some(update) = queue.front().cloned() else {
         return;
     };
-    let (handler, stop) = (handler.clone(), stop.clone());
+    let handler = handler.clone();
     working.spawn(async move {
-        let is_done = deal_with(&handler, &update, &stop).await;
-        (is_done.then_some(update.id.0), chat)
+        let attempt = match first_try(&handler, &update).await {
+            None => Attempt::Done(update.id.0),
+            Some(wait) => Attempt::Postponed {
+                update: Box::new(update),
+                wait,
+            },
+        };
+        (attempt, Some(chat))
     });
 }
 
-/// Deals with an update, however long it takes. False if there was no time for it.
-async fn deal_with(handler: &Handler, update: &Update, stop: &CancellationToken) -> bool {
-    let mut turn = Turn::First;
-    let mut wait = FIRST_WAIT;
+/// Deals with an update that is new; how long to wait if it has to be tried again, of which its user
+/// is told.
+async fn first_try(handler: &Handler, update: &Update) -> Option<Duration> {
+    let postponed = handler.handle(update, Turn::First).await.err()?;
+    warn!(error = %postponed, update = update.id.0, "an update is postponed");
+    if postponed.wait().is_none() {
+        handler.say_postponed(update).await;
+    }
+    Some(postponed.wait().unwrap_or(FIRST_WAIT))
+}
+
+/// Deals with an update that was postponed, however long it takes.
+async fn try_again(
+    handler: &Handler,
+    update: &Update,
+    first_wait: Duration,
+    stop: &CancellationToken,
+) -> Attempt {
+    let mut wait = first_wait;
     loop {
-        let Err(postponed) = handler.handle(update, turn).await else {
-            return true;
-        };
-        warn!(error = %postponed, update = update.id.0, "an update is postponed");
-        if turn == Turn::First && postponed.wait().is_none() {
-            handler.say_postponed(update).await;
-        }
-        turn = Turn::Again;
-        rest(postponed.wait().unwrap_or(wait), stop).await;
+        rest(wait, stop).await;
         if stop.is_cancelled() {
-            return false;
+            return Attempt::Abandoned;
         }
-        wait = (wait * 2).min(LONGEST_WAIT);
+        let Err(postponed) = handler.handle(update, Turn::Again).await else {
+            return Attempt::Done(update.id.0);
+        };
+        warn!(error = %postponed, update = update.id.0, "an update is postponed again");
+        wait = postponed
+            .wait()
+            .unwrap_or((wait * 2).clamp(FIRST_WAIT, LONGEST_WAIT));
     }
 }
 
@@ -376,7 +413,13 @@ async fn receive(
         if webhook.done().contains(&update.id.0) {
             return true;
         }
-        let is_done = deal_with(&webhook.handler, &update, &webhook.stop).await;
+        let is_done = match first_try(&webhook.handler, &update).await {
+            None => true,
+            Some(wait) => {
+                let tried = try_again(&webhook.handler, &update, wait, &webhook.stop).await;
+                matches!(tried, Attempt::Done(_))
+            }
+        };
         if is_done {
             webhook.remember(update.id.0);
         }

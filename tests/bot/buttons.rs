@@ -122,7 +122,6 @@ async fn a_link_is_extended_and_revoked(world: &World) {
 
 async fn links_are_listed_page_by_page(world: &World) {
     let ann = Person::new(world, ANN);
-    let before = ann.last_event();
     for number in 0..6 {
         ann.send_file(&format!("page{number}.zip"), 100_000).await;
     }
@@ -138,7 +137,8 @@ async fn links_are_listed_page_by_page(world: &World) {
         told.count() == 7
     })
     .await;
-    let first = ann.ask("/mylinks").await;
+    let before = ann.last_event();
+    let first = ann.hears("/mylinks", "Links that work").await;
     assert!(
         first.text.contains("Links that work: 6") && first.text.contains("page 1 of 2"),
         "{}",
@@ -157,41 +157,25 @@ async fn links_are_listed_page_by_page(world: &World) {
 
 async fn commands_do_the_same(world: &World) {
     let ann = Person::new(world, ANN);
-    assert!(ann.ask("/status").await.text.contains("Nothing of yours"));
-    assert!(ann.ask("/cancel").await.text.contains("Nothing of yours"));
-    assert!(ann.ask("/retry").await.text.contains("has failed"));
-    assert!(ann.ask("/revoke").await.text.contains("Which one?"));
-    assert!(
-        ann.ask("/revoke nonsense")
-            .await
-            .text
-            .contains("No link of yours")
-    );
-    let links = ann.ask("/mylinks").await;
+    ann.hears("/status", "Nothing of yours").await;
+    ann.hears("/cancel", "Nothing of yours").await;
+    ann.hears("/retry", "has failed").await;
+    ann.hears("/revoke", "Which one?").await;
+    ann.hears("/revoke nonsense", "No link of yours").await;
+    let links = ann.hears("/mylinks", "Links that work").await;
     let id = links.text.lines().nth(4).unwrap().trim().to_owned();
-    let longer = ann.ask(&format!("/extend {id}")).await;
-    assert!(longer.text.contains("CRC32C"), "{}", longer.text);
-    assert!(
-        ann.ask(&format!("/revoke {id}"))
-            .await
-            .text
-            .contains("taken back")
-    );
-    assert!(
-        ann.ask(&format!("/revoke {id}"))
-            .await
-            .text
-            .contains("No link of yours")
-    );
-    assert!(ann.ask("/queue").await.text.contains("0 of them yours"));
+    ann.hears(&format!("/extend {id}"), "CRC32C").await;
+    ann.hears(&format!("/revoke {id}"), "taken back").await;
+    ann.hears(&format!("/revoke {id}"), "No link of yours")
+        .await;
+    ann.hears("/queue", "0 of them yours").await;
     world.set_rate(Some(MIB));
     let before = ann.last_event();
     ann.send_file("queued.zip", 20 * MIB).await;
     ann.sees(before, "▰").await;
-    let status = ann.ask("/status").await;
-    assert!(status.text.contains("queued.zip"), "{}", status.text);
-    assert!(ann.ask("/queue").await.text.contains("1 of them yours"));
-    assert!(ann.ask("/cancel").await.text.contains("Stopping it"));
+    ann.hears("/status", "queued.zip").await;
+    ann.hears("/queue", "1 of them yours").await;
+    ann.hears("/cancel", "Stopping it").await;
     world.set_rate(None);
     ann.sees(before, "cancelled").await;
 }

@@ -120,6 +120,14 @@ impl Person {
         self.next_message(before).await
     }
 
+    /// Says something, and returns the answer that holds these words: something else may be said
+    /// before it.
+    pub async fn hears(&self, text: &str, words: &str) -> ChatMessage {
+        let before = self.bot.last_event();
+        self.say(text).await;
+        self.sees(before, words).await
+    }
+
     /// The next new message of the bot in the private chat.
     pub async fn next_message(&self, after: u64) -> ChatMessage {
         self.wait(after, "a message of the bot", |event| match &event.what {
@@ -136,6 +144,17 @@ impl Person {
                 .what
                 .by_bot()
                 .is_some_and(|message| message.text.contains(words))
+        })
+        .await
+    }
+
+    /// The message that brings the link of a file.
+    pub async fn gets(&self, after: u64, name: &str) -> ChatMessage {
+        self.wait(after, name, |event| {
+            let message = event.what.by_bot();
+            message.is_some_and(|message| {
+                message.text.contains(name) && message.text.contains("CRC32C")
+            })
         })
         .await
     }

@@ -4,7 +4,6 @@
 #[path = "../support/mod.rs"]
 mod support;
 
-#[allow(dead_code, reason = "each test uses a part of it")]
 #[path = "../controller/world.rs"]
 mod world;
 

@@ -1,6 +1,8 @@
 //! The product, installed by its chart on a control plane of its own, between two stand-ins and a
 //! Redis.
 
+#![allow(dead_code, reason = "each test uses a part of it")]
+
 use std::{
     collections::{BTreeMap, BTreeSet},
     path::PathBuf,
