@@ -263,7 +263,7 @@ fn linked(
         .text("size", bytes(size))
         .text("checksum", crc32c)
         .text("until", date(link.expires_at))
-        .text("left", duration(seconds_until(link.expires_at, now)));
+        .text("left", whole(seconds_until(link.expires_at, now)));
     language.tell(key, &args)
 }
 
@@ -341,6 +341,15 @@ fn bar(percent: u64) -> String {
     (0..BAR)
         .map(|cell| if cell < full { '▰' } else { '▱' })
         .collect()
+}
+
+/// A long time in whole hours or minutes: a week that has just begun is a week.
+fn whole(seconds: u64) -> String {
+    match seconds {
+        86_400.. => duration(seconds.next_multiple_of(3_600)),
+        3_600.. => duration(seconds.next_multiple_of(60)),
+        _ => duration(seconds),
+    }
 }
 
 /// An estimate is not told to the second: the text would change all the time.
@@ -453,6 +462,18 @@ mod tests {
         }
         let rows = post.keyboard.unwrap().inline_keyboard;
         assert_eq!(rows.iter().map(Vec::len).collect::<Vec<_>>(), [1, 2]);
+    }
+
+    #[test]
+    fn a_week_that_has_just_begun_is_a_week() {
+        for (seconds, text) in [
+            (604_799, "7 d"),
+            (600_000, "6 d 23 h"),
+            (3_601, "1 h 1 m"),
+            (59, "59 s"),
+        ] {
+            assert_eq!(whole(seconds), text);
+        }
     }
 
     #[test]

@@ -24,6 +24,9 @@ use crate::{
     world::{MIB, World, eventually},
 };
 
+/// What stands for how far a file is.
+const PROGRESS: &str = "[progress]";
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_conversation_goes_as_it_is_written_down() {
     let world = install("bot-transcript", json!({})).await;
@@ -89,11 +92,8 @@ async fn converse(world: &World, ann: &Person) {
 fn tell(bot: &BotApi, begin: u64, chat: ChatId) -> String {
     let mut told = String::new();
     let mut shown: HashMap<i32, (String, Vec<Button>)> = HashMap::new();
-    for event in bot
-        .events(begin)
-        .iter()
-        .filter(|event| event.chat_id == chat)
-    {
+    let events = bot.events(begin);
+    for event in events.iter().filter(|event| event.chat_id == chat) {
         match &event.what {
             Happened::Sent { message, .. } | Happened::Edited { message, .. } => {
                 let who = match (message.author, &event.what) {
@@ -103,19 +103,31 @@ fn tell(bot: &BotApi, begin: u64, chat: ChatId) -> String {
                 };
                 let text = block(message);
                 let buttons = message.all_buttons().cloned().collect();
+                let is_progress =
+                    matches!(event.what, Happened::Edited { .. }) && text.contains(PROGRESS);
                 let before = shown.insert(message.message_id, (text.clone(), buttons));
-                if before.is_none_or(|(before, _)| before != text) {
+                if !is_progress && before.is_none_or(|(before, _)| before != text) {
                     let _ = writeln!(told, "{who}:\n{text}");
                 }
             }
             Happened::Pressed {
-                data, message_id, ..
+                data,
+                message_id,
+                query,
+                ..
             } => {
                 let buttons = shown.get(message_id).map(|(_, buttons)| &buttons[..]);
                 let _ = writeln!(told, "Ann presses [{}]\n", label(buttons, data));
-            }
-            Happened::Answered { text, .. } if !text.is_empty() => {
-                let _ = writeln!(told, "pops up: {text}\n");
+                // It pops up before or after a message changes: a matter of time.
+                let answer = events.iter().find_map(|event| match &event.what {
+                    Happened::Answered {
+                        query: to, text, ..
+                    } if to == query => Some(text),
+                    _ => None,
+                });
+                if let Some(text) = answer.filter(|text| !text.is_empty()) {
+                    let _ = writeln!(told, "pops up: {text}\n");
+                }
             }
             _ => {}
         }
@@ -161,7 +173,7 @@ fn without_figures(line: &str) -> String {
         || line == "looking for it at Telegram"
         || line.starts_with("queued: ")
     {
-        return "[progress]".to_owned();
+        return PROGRESS.to_owned();
     }
     // Whether it waits or moves already is a matter of time, too.
     let line = line.replace('🕓', "⏳");
