@@ -12,7 +12,7 @@ use teloxide::{
         AnswerCallbackQuerySetters as _, EditMessageTextSetters as _, GetUpdatesSetters as _,
         SendMessageSetters as _, SetMyCommandsSetters as _, SetWebhookSetters as _,
     },
-    prelude::Requester as _,
+    requests::Requester as _,
     types::{
         AllowedUpdate, BotCommand, BotCommandScope, CallbackQueryId, ChatId, InlineKeyboardMarkup,
         LinkPreviewOptions, MessageId, ParseMode, ReplyParameters, ThreadId, Update,
