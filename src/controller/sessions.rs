@@ -125,7 +125,9 @@ fn judge(held: &BTreeMap<i32, Held>, slot: i32, secret: &str) -> SessionState {
         None => SessionState::Unknown,
         Some(Held::Nothing) => unusable(
             "SessionMissing",
-            format!("There is no Secret {secret} with the key {KEY}: run `telestream login`"),
+            format!(
+                "There is no Secret {secret} with the key {KEY}: create it from a session document"
+            ),
         ),
         Some(Held::Malformed(why)) => unusable(
             "SessionMalformed",

@@ -26,9 +26,7 @@ pub enum Error {
     #[error("Telegram asks to wait {} s", .0.as_secs())]
     FloodWait(Duration),
     /// Telegram no longer accepts the session.
-    #[error(
-        "Telegram no longer accepts the session ({name}): log in again with `telestream login`"
-    )]
+    #[error("Telegram no longer accepts the session ({name}): provide another session document")]
     SessionRefused {
         /// Telegram's own word for it.
         name: String,

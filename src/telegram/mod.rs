@@ -1,7 +1,7 @@
 //! Telegram over MTProto: sessions, message lookup, and ranged reads of a message's file.
 //!
-//! Knows nothing of object storage or Kubernetes. It never logs in and never writes a session:
-//! `telestream login` does that, once.
+//! Knows nothing of object storage or Kubernetes. It never logs in and never writes a session: those
+//! are provided.
 
 mod connection;
 mod error;
