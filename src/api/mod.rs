@@ -9,6 +9,7 @@ use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::{
 };
 use kube::CustomResourceExt as _;
 
+mod byte_size;
 mod condition;
 mod duration;
 pub mod file_name;
@@ -16,6 +17,7 @@ pub mod names;
 mod spec;
 mod status;
 
+pub use byte_size::human_bytes;
 pub use condition::{ConditionStatus, ConditionType, find_condition, set_condition};
 pub use duration::{HumanDuration, ParseDurationError};
 pub use spec::{

@@ -10,7 +10,7 @@ use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 
 use super::command::Audience;
-use crate::api::HumanDuration;
+use crate::api::{HumanDuration, human_bytes};
 
 /// Who a user is to the bot.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -155,7 +155,7 @@ impl FromStr for ByteCount {
 
 impl fmt::Display for ByteCount {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&super::texts::bytes(self.0))
+        f.write_str(&human_bytes(self.0))
     }
 }
 

@@ -6,10 +6,10 @@ use teloxide::types::{InlineKeyboardButton, InlineKeyboardMarkup};
 use super::{
     bot_api::Post,
     command::Button,
-    texts::{Args, Language, bytes, duration, shorten},
+    texts::{Args, Language, duration, shorten},
     view::{FileState, FileView, LinkView, Stored},
 };
-use crate::queue::TransferState;
+use crate::{api::human_bytes, queue::TransferState};
 
 /// The longest name that a message shows.
 const MAX_NAME: usize = 80;
@@ -85,38 +85,18 @@ pub fn result(language: Language, files: &[FileView], now: Timestamp) -> Post {
 
 /// A file with its link, checksum and buttons.
 pub fn result_of_one(language: Language, file: &FileView, now: Timestamp) -> Post {
-    match &file.state {
-        FileState::Done(Stored {
-            size,
-            crc32c,
-            link: Some(link),
-        }) => Post {
-            html: linked(language, "result-done", file, *size, crc32c, link, now),
-            keyboard: link_buttons(language, &file.job, link),
-        },
-        _ => Post {
-            html: line(language, file, Readers::User, now),
-            keyboard: keyboard(retries(language, std::slice::from_ref(file))),
-        },
-    }
+    linked(language, "result-done", file, now).unwrap_or_else(|| Post {
+        html: line(language, file, Readers::User, now),
+        keyboard: keyboard(retries(language, std::slice::from_ref(file))),
+    })
 }
 
 /// The link of a file that was sent before.
 pub fn known(language: Language, file: &FileView, now: Timestamp) -> Post {
-    match &file.state {
-        FileState::Done(Stored {
-            size,
-            crc32c,
-            link: Some(link),
-        }) => Post {
-            html: linked(language, "known-done", file, *size, crc32c, link, now),
-            keyboard: link_buttons(language, &file.job, link),
-        },
-        _ => Post {
-            html: language.tell("known-under-way", &Args::new().text("name", name(file))),
-            keyboard: None,
-        },
-    }
+    linked(language, "known-done", file, now).unwrap_or_else(|| Post {
+        html: language.tell("known-under-way", &Args::new().text("name", name(file))),
+        keyboard: None,
+    })
 }
 
 /// The message with a link, while it is asked whether the link shall go.
@@ -163,7 +143,7 @@ pub fn line(language: Language, file: &FileView, readers: Readers, now: Timestam
             stage,
         } => running(language, args, *bytes, *total, *rate, *stage),
         FileState::Done(Stored { size, link, .. }) => {
-            let args = args.text("size", bytes(*size));
+            let args = args.text("size", human_bytes(*size));
             match (link, readers) {
                 (_, Readers::Group) => language.tell("line-done-in-group", &args),
                 (Some(link), Readers::User) => {
@@ -229,8 +209,8 @@ fn running(
     let args = args
         .text("bar", bar(percent))
         .number("percent", percent)
-        .text("stored", bytes(stored.min(total)))
-        .text("total", bytes(total));
+        .text("stored", human_bytes(stored.min(total)))
+        .text("total", human_bytes(total));
     if matches!(stage, TransferState::Committing | TransferState::Linking) {
         return language.tell("line-committing", &args);
     }
@@ -239,32 +219,37 @@ fn running(
     }
     let left = total.saturating_sub(stored) / rate;
     let args = args
-        .text("rate", format!("{}/s", bytes(rate)))
+        .text("rate", format!("{}/s", human_bytes(rate)))
         .text("left", duration(left));
     language.tell("line-running", &args)
 }
 
-fn linked(
-    language: Language,
-    key: &str,
-    file: &FileView,
-    size: u64,
-    crc32c: &str,
-    link: &LinkView,
-    now: Timestamp,
-) -> String {
-    let shown = if link.url.len() <= MAX_URL {
-        Args::new().text("url", &link.url)
-    } else {
-        Args::new().text("url", "…")
+/// The message that brings a link, if there is one that works.
+fn linked(language: Language, key: &str, file: &FileView, now: Timestamp) -> Option<Post> {
+    let FileState::Done(Stored {
+        size,
+        crc32c,
+        link: Some(link),
+    }) = &file.state
+    else {
+        return None;
     };
-    let args = shown
+    let url = if link.url.len() <= MAX_URL {
+        &link.url
+    } else {
+        "…"
+    };
+    let args = Args::new()
+        .text("url", url)
         .text("name", name(file))
-        .text("size", bytes(size))
+        .text("size", human_bytes(*size))
         .text("checksum", crc32c)
         .text("until", date(link.expires_at))
         .text("left", whole(seconds_until(link.expires_at, now)));
-    language.tell(key, &args)
+    Some(Post {
+        html: language.tell(key, &args),
+        keyboard: link_buttons(language, &file.job, link),
+    })
 }
 
 fn link_buttons(language: Language, job: &str, link: &LinkView) -> Option<InlineKeyboardMarkup> {

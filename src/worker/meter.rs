@@ -158,24 +158,6 @@ impl Progress for Meter {
     }
 }
 
-/// Bytes for people: `300.0 MiB`.
-pub fn human_bytes(bytes: u64) -> String {
-    let mut value = bytes;
-    let mut rest = 0;
-    for unit in ["B", "KiB", "MiB", "GiB", "TiB"] {
-        if value < 1024 || unit == "TiB" {
-            return if unit == "B" {
-                format!("{value} B")
-            } else {
-                format!("{value}.{} {unit}", rest * 10 / 1024)
-            };
-        }
-        rest = value % 1024;
-        value /= 1024;
-    }
-    unreachable!("the last unit takes any value")
-}
-
 /// `bytes` of `total` in whole percent, 100 only at the end.
 pub fn percent(bytes: u64, total: u64) -> u64 {
     if bytes >= total {
@@ -188,20 +170,6 @@ pub fn percent(bytes: u64, total: u64) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn bytes_are_told_as_people_say_them() {
-        for (bytes, text) in [
-            (0, "0 B"),
-            (1_023, "1023 B"),
-            (1_024, "1.0 KiB"),
-            (314_572_800, "300.0 MiB"),
-            (1_610_612_735, "1.4 GiB"),
-            (u64::MAX, "16777215.9 TiB"),
-        ] {
-            assert_eq!(human_bytes(bytes), text);
-        }
-    }
 
     #[test]
     fn a_hundred_percent_is_the_end_and_nothing_less() {

@@ -14,12 +14,12 @@ use tracing::{debug, info, warn};
 
 use super::{
     assignments::Task,
-    meter::{Meter, Reading, human_bytes, percent},
+    meter::{Meter, Reading, percent},
     transfer::{Delivery, Journal, TransferError},
 };
 use crate::{
     Class,
-    api::{Outcome, OutcomeResult, Progress, TransferJob, Upload},
+    api::{Outcome, OutcomeResult, Progress, TransferJob, Upload, human_bytes},
     queue::{LiveProgress, Queue, TransferState},
 };
 

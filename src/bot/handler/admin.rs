@@ -7,7 +7,6 @@ use tracing::{info, warn};
 use super::{Handler, Speaker};
 use crate::bot::{
     access::{ByteCount, Door, Member, Members},
-    bot_api::Post,
     command::Command,
     jobs::{JobError, is_over},
     members::MemberError,
@@ -57,14 +56,7 @@ impl Handler {
             lines.insert(0, language.say("users-everyone"));
         }
         let html = format!("{}\n{}", language.say("users"), lines.join("\n"));
-        self.post(
-            speaker.place,
-            &Post {
-                html,
-                keyboard: None,
-            },
-        )
-        .await;
+        self.say(speaker, html).await;
         Ok(())
     }
 
@@ -177,14 +169,7 @@ impl Handler {
         if is_drained {
             html = format!("{html}\n{}", speaker.language.say("drain-on"));
         }
-        self.post(
-            speaker.place,
-            &Post {
-                html,
-                keyboard: None,
-            },
-        )
-        .await;
+        self.say(speaker, html).await;
         Ok(())
     }
 

@@ -87,14 +87,7 @@ impl Handler {
             let args = Args::new().html("commands", list(Audience::Admins));
             html = format!("{html}\n\n{}", speaker.language.tell("help-admin", &args));
         }
-        self.post(
-            speaker.place,
-            &Post {
-                html,
-                keyboard: None,
-            },
-        )
-        .await;
+        self.say(speaker, html).await;
         Ok(())
     }
 
@@ -117,14 +110,7 @@ impl Handler {
             lines.push(speaker.language.tell("and-more", &args));
         }
         let html = lines.join("\n\n");
-        self.post(
-            speaker.place,
-            &Post {
-                html,
-                keyboard: None,
-            },
-        )
-        .await;
+        self.say(speaker, html).await;
         Ok(())
     }
 
@@ -140,14 +126,7 @@ impl Handler {
             let line = render::line(speaker.language, &view, Readers::User, now);
             html = format!("{html}\n{line}");
         }
-        self.post(
-            speaker.place,
-            &Post {
-                html,
-                keyboard: None,
-            },
-        )
-        .await;
+        self.say(speaker, html).await;
         Ok(())
     }
 
@@ -380,14 +359,7 @@ impl Handler {
             let args = Args::new().number("running", running);
             html = format!("{html}\n{}", speaker.language.tell("quota-running", &args));
         }
-        self.post(
-            speaker.place,
-            &Post {
-                html,
-                keyboard: None,
-            },
-        )
-        .await;
+        self.say(speaker, html).await;
         Ok(())
     }
 

@@ -284,8 +284,13 @@ impl Handler {
 
     /// Says one of the texts.
     async fn answer(&self, speaker: &Speaker, key: &str, args: &Args) {
+        self.say(speaker, speaker.language.tell(key, args)).await;
+    }
+
+    /// Says something without buttons.
+    async fn say(&self, speaker: &Speaker, html: String) {
         let post = Post {
-            html: speaker.language.tell(key, args),
+            html,
             keyboard: None,
         };
         self.post(speaker.place, &post).await;

@@ -172,18 +172,6 @@ pub fn shorten(text: &str, most: usize) -> Cow<'_, str> {
     }
 }
 
-/// A number of bytes for people, in powers of 1,024.
-pub fn bytes(bytes: u64) -> String {
-    const UNITS: [&str; 5] = ["B", "KiB", "MiB", "GiB", "TiB"];
-    let unit = UNITS.len().min(1 + (bytes.max(1).ilog2() / 10) as usize) - 1;
-    if unit == 0 {
-        return format!("{bytes} B");
-    }
-    let shift = 10 * unit;
-    let tenths = (u128::from(bytes) * 10) >> shift;
-    format!("{}.{} {}", tenths / 10, tenths % 10, UNITS[unit])
-}
-
 /// A duration for people, two units at most: `1 h 30 m`.
 pub fn duration(seconds: u64) -> String {
     let units = [(86_400, "d"), (3_600, "h"), (60, "m"), (1, "s")];

@@ -111,15 +111,6 @@ fn what_is_put_in_is_no_markup() {
 
 #[test]
 fn figures_are_said_as_people_say_them() {
-    for (count, text) in [
-        (0, "0 B"),
-        (1_023, "1023 B"),
-        (1_024, "1.0 KiB"),
-        (314_572_800, "300.0 MiB"),
-        (21_474_836_480, "20.0 GiB"),
-    ] {
-        assert_eq!(bytes(count), text);
-    }
     for (seconds, text) in [
         (0, "0 s"),
         (59, "59 s"),
@@ -137,7 +128,6 @@ fn figures_are_said_as_people_say_them() {
 proptest! {
     #[test]
     fn any_figure_is_short(count: u64) {
-        prop_assert!(bytes(count).len() <= 16);
         prop_assert!(duration(count).len() <= 24);
     }
 
