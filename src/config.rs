@@ -500,6 +500,77 @@ mod tests {
             assert_eq!(refused.variable, variable);
         }
     }
+
+    #[test]
+    fn what_is_wrong_with_the_bot_is_named() {
+        let token = ("BOT_TOKEN", "7000000001:secret");
+        let namespace = ("POD_NAMESPACE", "telestream");
+        let users = ("USERS_CONFIGMAP", "users");
+        let read = |table: &[(&str, &str)]| {
+            let found = |name: &str| table.iter().rev().find(|(known, _)| *known == name);
+            let env = Environment::table(BOT_VARIABLES.map(|name| {
+                let value = found(name).map_or("", |(_, value)| *value);
+                (name, value)
+            }));
+            bot(&env).map(drop)
+        };
+        let whole = [token, namespace, users];
+        read(&whole).unwrap();
+        for missing in whole {
+            let rest: Vec<_> = whole.into_iter().filter(|pair| *pair != missing).collect();
+            assert_eq!(read(&rest).unwrap_err().variable, missing.0);
+        }
+        for (variable, value) in [
+            ("BOT_TOKEN", "secret"),
+            ("TG_GROUP_ID", "-42"),
+            ("TG_GROUP_ID", "@channel"),
+            ("ACCESS", "open"),
+            ("ALLOWED_USERS", "@ann"),
+            ("ADMIN_USERS", "1;2"),
+            ("LIMIT_QUEUED_PER_USER", "many"),
+            ("LIMIT_QUEUED", "-1"),
+            ("LIMIT_BYTES_PER_DAY", "20GB"),
+            ("LIMIT_FILE_SIZE", "4 gigabytes"),
+            ("LIMIT_MESSAGES_PER_MINUTE", "x"),
+            ("LINK_TTL", "60d"),
+            ("LINK_TTL_MAX", "for ever"),
+            ("RECLAIM_POLICY", "delete"),
+            ("BOT_API_URL", "ftp://example.com"),
+            ("WEBHOOK_URL", "bot.example.com"),
+        ] {
+            let refused = read(&[token, namespace, users, (variable, value)]).unwrap_err();
+            assert_eq!(refused.variable, variable, "{value}");
+            assert!(!refused.to_string().contains("secret"), "{refused}");
+        }
+        let url = ("WEBHOOK_URL", "https://bot.example.com/");
+        for secret in ["", "short"] {
+            let refused = read(&[token, namespace, users, url, ("WEBHOOK_SECRET", secret)]);
+            assert_eq!(refused.unwrap_err().variable, "WEBHOOK_SECRET");
+        }
+    }
+
+    const BOT_VARIABLES: [&str; 19] = [
+        "BOT_TOKEN",
+        "POD_NAMESPACE",
+        "USERS_CONFIGMAP",
+        "TG_GROUP_ID",
+        "ACCESS",
+        "ALLOWED_USERS",
+        "ADMIN_USERS",
+        "LIMIT_QUEUED_PER_USER",
+        "LIMIT_QUEUED",
+        "LIMIT_BYTES_PER_DAY",
+        "LIMIT_FILE_SIZE",
+        "LIMIT_MESSAGES_PER_MINUTE",
+        "LINK_TTL",
+        "LINK_TTL_MAX",
+        "RECLAIM_POLICY",
+        "BOT_API_URL",
+        "WEBHOOK_URL",
+        "WEBHOOK_SECRET",
+        "WEBHOOK_ADDRESS",
+    ];
+
     /// What a command reads.
     #[derive(Clone, Copy, Debug)]
     enum Command {
