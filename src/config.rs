@@ -360,7 +360,7 @@ pub fn bot(env: &Environment) -> Result<BotSettings, ConfigError> {
         messages_per_minute: env.or("LIMIT_MESSAGES_PER_MINUTE", 30)?,
     };
     let guests = Guests {
-        door: env.or("ACCESS", Door::default())?,
+        door: env.or("BOT_ACCESS", Door::default())?,
         users: env.or("ALLOWED_USERS", UserIds::default())?.0,
         admins: env.or("ADMIN_USERS", UserIds::default())?.0,
     };
@@ -524,7 +524,7 @@ mod tests {
             ("BOT_TOKEN", "secret"),
             ("TG_GROUP_ID", "-42"),
             ("TG_GROUP_ID", "@channel"),
-            ("ACCESS", "open"),
+            ("BOT_ACCESS", "open"),
             ("ALLOWED_USERS", "@ann"),
             ("ADMIN_USERS", "1;2"),
             ("LIMIT_QUEUED_PER_USER", "many"),
@@ -554,7 +554,7 @@ mod tests {
         "POD_NAMESPACE",
         "USERS_CONFIGMAP",
         "TG_GROUP_ID",
-        "ACCESS",
+        "BOT_ACCESS",
         "ALLOWED_USERS",
         "ADMIN_USERS",
         "LIMIT_QUEUED_PER_USER",

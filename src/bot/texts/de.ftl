@@ -169,7 +169,7 @@ days = { $days ->
 ## Admins
 
 users = <b>Nutzer</b>
-users-everyone = Alle werden eingelassen (ACCESS=everyone).
+users-everyone = Alle werden eingelassen (BOT_ACCESS=everyone).
 user-admin = Admin
 user-configured = durch die Konfiguration
 user-allowed = eingelassen

@@ -169,7 +169,7 @@ days = { $days ->
 ## Admins
 
 users = <b>Users</b>
-users-everyone = Everybody is let in (ACCESS=everyone).
+users-everyone = Everybody is let in (BOT_ACCESS=everyone).
 user-admin = admin
 user-configured = by configuration
 user-allowed = allowed
