@@ -4,12 +4,13 @@
 //! It is found in the folder that `TELESTREAM_CLIENTS` names, or that `dev/clients` makes.
 
 mod bot;
+mod installed;
 
-use std::path::{Path, PathBuf};
-use std::process::Stdio;
+use std::path::Path;
 use std::time::Duration;
 
 use bot::{Bench, CHANNEL, PRIVATE, USER};
+use installed::folder;
 use serde_json::{Value, json};
 use telestream_sim::bot_api::events::{ChatMessage, Happened};
 use telestream_sim::bot_api::faults::{Effect, Fault};
@@ -18,22 +19,6 @@ use tokio::process::{Child, Command};
 
 /// How long an answer may take; the first one includes the client's start.
 const PATIENCE: Duration = Duration::from_mins(1);
-
-/// The folder with the clients, made now if nobody has made it.
-async fn folder() -> PathBuf {
-    if let Some(folder) = std::env::var_os("TELESTREAM_CLIENTS") {
-        return folder.into();
-    }
-    let install = Path::new(env!("CARGO_MANIFEST_DIR")).join("../dev/clients");
-    let made = Command::new(&install)
-        .stderr(Stdio::inherit())
-        .output()
-        .await
-        .unwrap_or_else(|error| panic!("{} does not run: {error}", install.display()));
-    assert!(made.status.success(), "{} failed", install.display());
-    let path = String::from_utf8(made.stdout).expect("a path");
-    PathBuf::from(path.trim_end())
-}
 
 /// Starts the bot; it ends when it is dropped.
 async fn telegraf(bench: &Bench, webhook: Value) -> Child {

@@ -3,10 +3,12 @@
 //!
 //! They are found in the folder that `TELESTREAM_CLIENTS` names, or that `dev/clients` makes.
 
-use std::path::{Path, PathBuf};
-use std::process::Stdio;
+mod installed;
+
+use std::path::Path;
 use std::time::Duration;
 
+use installed::folder;
 use serde::Deserialize;
 use telestream_sim::content::hex;
 use telestream_sim::telegram::ids::{ChatId, Door, Identity};
@@ -69,26 +71,6 @@ impl Client {
     fn sees_around(&self) -> bool {
         !matches!(self, Self::Gotd)
     }
-}
-
-/// The folder with the clients, made now if nobody has made it.
-async fn folder() -> PathBuf {
-    if let Some(folder) = std::env::var_os("TELESTREAM_CLIENTS") {
-        return folder.into();
-    }
-    let install = Path::new(env!("CARGO_MANIFEST_DIR")).join("../dev/clients");
-    let made = Command::new(&install)
-        .stderr(Stdio::inherit())
-        .output()
-        .await
-        .unwrap_or_else(|error| panic!("{} does not run: {error}", install.display()));
-    assert!(
-        made.status.success(),
-        "{} failed: see above",
-        install.display()
-    );
-    let path = String::from_utf8(made.stdout).expect("a path");
-    PathBuf::from(path.trim_end())
 }
 
 /// Publishes a file, lets a client download it, and compares what came.
