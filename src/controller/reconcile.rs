@@ -72,10 +72,6 @@ pub struct ErrorCounts(Mutex<HashMap<String, u32>>);
 /// The step could not be taken; [`on_error`] says when to try again.
 pub async fn reconcile(job: Arc<TransferJob>, context: Arc<Context>) -> Result<Action, Error> {
     let assignment = assignment(&job);
-    // Before all pods were seen once, one that is there would be taken for gone.
-    if assignment.is_some() && context.pods.wait_until_ready().await.is_err() {
-        return Ok(Action::await_change());
-    }
     let (now, begun) = (Timestamp::now(), Instant::now());
     let look = context.watch.look(&job, now);
     context.metrics.retries(look.lost_bytes);
