@@ -25,6 +25,8 @@ RESUMED_AGE_SECONDS = 600
 PRODUCT = "telestream: whole pipeline, TLS"
 ORIGINAL = "original method: whole pipeline, TLS"
 GOTD = "gotd, 8 threads"
+# How names of peers end that do only half of the work.
+DOWNLOAD = ": download alone"
 
 # When a transfer is killed: so much of the file has been received.
 KILLED_AT = (0.2, 0.5, 0.8)
@@ -43,6 +45,7 @@ class Extent:
     product_size: int
     original_size: int
     gotd_size: int
+    grammers_size: int
     telethon_size: int
     file_size: int
     stand_ins_size: int
@@ -58,6 +61,7 @@ FULL = Extent(
     product_size=GIB,
     original_size=64 * MIB,
     gotd_size=GIB,
+    grammers_size=GIB,
     telethon_size=256 * MIB,
     file_size=GIB,
     stand_ins_size=2 * GIB,
@@ -72,6 +76,7 @@ QUICK = Extent(
     product_size=64 * MIB,
     original_size=4 * MIB,
     gotd_size=64 * MIB,
+    grammers_size=64 * MIB,
     telethon_size=32 * MIB,
     file_size=64 * MIB,
     stand_ins_size=128 * MIB,
@@ -89,6 +94,7 @@ class Bench:
     # The folders that dev/clients made, and of the Node modules of benches/baseline.
     clients: Path
     modules: Path
+    grammers: Path
 
     def stand_ins(self, tls=True):
         """Fresh stand-ins."""
@@ -207,6 +213,7 @@ def peers(bench):
     with bench.stand_ins() as stand_ins:
         original_file = stand_ins.message(extent.original_size)
         gotd_file = stand_ins.message(extent.gotd_size)
+        grammers_file = stand_ins.message(extent.grammers_size)
         telethon_file = stand_ins.message(extent.telethon_size)
         cases = [
             transfer_case(bench.product(stand_ins), PRODUCT, extent.product_size),
@@ -218,7 +225,7 @@ def peers(bench):
             ),
             *(
                 Case(
-                    f"{GOTD}, {count} connections: download alone",
+                    f"{GOTD}, {count} connections{DOWNLOAD}",
                     extent.gotd_size,
                     lambda count=count: programs.gotd(clients, stand_ins, gotd_file, count),
                     times_itself=True,
@@ -226,7 +233,13 @@ def peers(bench):
                 for count in GOTD_CONNECTIONS
             ),
             Case(
-                "Telethon with cryptg: download alone",
+                f"grammers, 4 requests at a time{DOWNLOAD}",
+                extent.grammers_size,
+                lambda: programs.grammers(bench.grammers, stand_ins, grammers_file),
+                times_itself=True,
+            ),
+            Case(
+                f"Telethon with cryptg{DOWNLOAD}",
                 extent.telethon_size,
                 lambda: programs.telethon(clients, stand_ins, telethon_file),
                 times_itself=True,

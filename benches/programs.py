@@ -98,6 +98,11 @@ def gotd(clients, stand_ins, message, connections):
     return run([clients / "gotd", "download", json.dumps(task)], {})
 
 
+def grammers(program, stand_ins, message):
+    """grammers with four requests at a time, throwing away what it gets."""
+    return run([program, json.dumps(task_of(stand_ins, message))], {})
+
+
 def telethon(clients, stand_ins, message):
     """Telethon's iter_download with its native cipher, throwing away what it gets."""
     python = clients / "venv" / "bin" / "python"

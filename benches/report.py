@@ -1,20 +1,8 @@
-"""Shows results, as Markdown that reads well in a terminal too.
-
-report.py RESULTS                         everything
-report.py RESULTS --compare OLD           two results side by side
-report.py RESULTS --markdown PAGE         written into a page, between its markers
-"""
-
-import argparse
-import json
-from pathlib import Path
+"""Results as Markdown that reads well in a terminal too."""
 
 from measure import MIB
 from parts import PRODUCT
 from process import Failed
-
-BEGIN = "<!-- figures: written by `make bench`, not by hand -->"
-END = "<!-- end of figures -->"
 
 RATE = ("MiB/s", lambda one: number(one["mibPerSecond"]))
 COST = ("CPU-s/GiB", lambda one: f"{one['cpuSecondsPerGib']:.2f}")
@@ -152,34 +140,3 @@ def compare(old, new):
     ]
     title = f"{old['commit']} ({old['taken']}) and {new['commit']} ({new['taken']})"
     return section(title, head, rows)
-
-
-def write_into(page, text, begin=BEGIN, end=END):
-    """Replaces what stands between two markers of the page."""
-    before, has_begin, rest = page.read_text().partition(begin)
-    _, has_end, after = rest.partition(end)
-    if not has_begin or not has_end:
-        raise Failed(f"{page} lacks the lines {begin} and {end}")
-    page.write_text(f"{before}{begin}\n\n{text}\n\n{end}{after}")
-
-
-def main():
-    parser = argparse.ArgumentParser(description="Shows the results of make bench")
-    parser.add_argument("results", type=Path)
-    parser.add_argument("--compare", type=Path, metavar="OLD", help="results to put beside them")
-    parser.add_argument("--markdown", type=Path, metavar="PAGE", help="the page to write them into")
-    asked = parser.parse_args()
-    results = json.loads(asked.results.read_text())
-    try:
-        if asked.markdown:
-            write_into(asked.markdown, render(results))
-        elif asked.compare:
-            print(compare(json.loads(asked.compare.read_text()), results))
-        else:
-            print(render(results))
-    except Failed as error:
-        parser.exit(1, f"error: {error}\n")
-
-
-if __name__ == "__main__":
-    main()

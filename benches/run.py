@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 import machine
+import recorded
 import report
 from budgets import judge
 from measure import say
@@ -33,10 +34,7 @@ def arguments():
         "--only", nargs="+", choices=PARTS, metavar="PART", help=f"some of: {', '.join(PARTS)}"
     )
     parser.add_argument("--output", type=Path, default=Path("target/bench/results.json"))
-    parser.add_argument("--compare", type=Path, metavar="OLD", help="earlier results to put beside")
-    parser.add_argument(
-        "--markdown", type=Path, metavar="PAGE", help="page to write the tables into"
-    )
+    recorded.add_arguments(parser, recorded.TRANSFERS)
     parser.add_argument("--telestream", type=program, required=True, help="the product")
     parser.add_argument("--sim", type=program, required=True, help="the stand-ins")
     parser.add_argument(
@@ -45,13 +43,19 @@ def arguments():
     parser.add_argument(
         "--modules", type=Path, required=True, help="where benches/baseline is installed"
     )
-    return parser.parse_args()
+    parser.add_argument(
+        "--grammers", type=program, required=True, help="the download with grammers alone"
+    )
+    asked = parser.parse_args()
+    if asked.record and (asked.quick or asked.only):
+        parser.error("--record is for everything in full")
+    return asked
 
 
 def main():
     asked = arguments()
     # Read before anything is measured: a wrong path shows at once.
-    old = json.loads(asked.compare.read_text()) if asked.compare else None
+    old = recorded.earlier(asked)
     bench = Bench(
         extent=QUICK if asked.quick else FULL,
         runs=asked.runs or (1 if asked.quick else 3),
@@ -59,6 +63,7 @@ def main():
         sim=asked.sim,
         clients=asked.clients,
         modules=asked.modules,
+        grammers=asked.grammers,
     )
     results = {
         "taken": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
@@ -86,8 +91,8 @@ def main():
     print(text)
     if old:
         print(f"\n{report.compare(old, results)}")
-    if asked.markdown:
-        report.write_into(asked.markdown, text)
+    if asked.record:
+        recorded.record(recorded.TRANSFERS, results, text)
     say(f"\nwritten to {asked.output}")
 
 
