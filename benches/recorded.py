@@ -22,7 +22,7 @@ class Recorded:
 def kept(name, command):
     """Those of the benchmark that is called by this command."""
     return Recorded(
-        ROOT / "benches" / "recorded" / f"{name}.json",
+        ROOT / "benches" / "results" / f"{name}.json",
         f"<!-- figures of `{command}`, not written by hand -->",
         f"<!-- end of the figures of `{command}` -->",
     )

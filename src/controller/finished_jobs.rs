@@ -2,7 +2,8 @@
 //! deleted, their spec has changed, their link ends, or they have been kept for long enough.
 //!
 //! Only their metadata is asked for, and kept in no store: the cost follows active work. Those that
-//! change from now on are seen at once, also while the many that are there are still looked through.
+//! have changed since the leader before may have missed it, and from now on, are seen at once, also
+//! while the many that are there are still looked through.
 
 use std::{convert::Infallible, time::Duration};
 
@@ -46,12 +47,13 @@ impl FinishedJobs {
         Self { jobs, writer }
     }
 
-    /// Runs until `stop`.
-    pub async fn run(&self, stop: &CancellationToken) {
+    /// Runs until `stop`. From the resource version `since` on, the leader before may have missed
+    /// something.
+    pub async fn run(&self, since: Option<String>, stop: &CancellationToken) {
         tokio::select! {
             () = stop.cancelled() => {}
             never = self.sweep_now_and_then() => match never {},
-            never = self.follow() => match never {},
+            never = self.follow(since) => match never {},
         }
     }
 
@@ -77,10 +79,14 @@ impl FinishedJobs {
     }
 
     /// Sees what changes, and what has changed while nobody looked.
-    async fn follow(&self) -> Infallible {
+    async fn follow(&self, mut since: Option<String>) -> Infallible {
         loop {
+            let since = since.take();
             let followed = async {
-                let version = self.version_now().await?;
+                let version = match since {
+                    Some(version) => version,
+                    None => self.version_now().await?,
+                };
                 tokio::try_join!(
                     self.look_through(names::FINISHED_LABEL),
                     self.watch_from(version),

@@ -238,7 +238,7 @@ async fn lead(
         pods.clone(),
         worker_pods,
         worker_selector.clone(),
-        since,
+        since.clone(),
         Arc::clone(&wake),
     );
     let (jobs, jobs_writer) = reflector::store();
@@ -303,7 +303,7 @@ async fn lead(
             looking_back,
             watching_sessions,
             scheduling,
-            finished.run(&stop),
+            finished.run(since, &stop),
         );
     };
     end_in_time(Box::pin(working), &stop).await;

@@ -9,13 +9,18 @@ use std::{
 };
 
 use axum::http::Request;
-use kube::client::Body;
+use k8s_openapi::api::coordination::v1::Lease;
+use kube::{
+    Api,
+    api::{ListParams, Patch, PatchParams},
+    client::Body,
+};
 use serde_json::json;
 use tokio::time::sleep;
 
 use crate::{
     theatre::{Fate, Fates, Theatre},
-    world::{MIB, World, eventually},
+    world::{MIB, NAMESPACE, World, eventually},
 };
 
 /// The query for the jobs that have finished, and for those that have not.
@@ -63,7 +68,8 @@ async fn a_revoke_acts_while_finished_jobs_are_still_looked_through() {
     }
     let theatre = Theatre::set(&world).await;
     revoke(&world, "early").await;
-    // Given a controller that does not come to the end of the finished jobs
+    // Given a controller that does not come to the end of the finished jobs, and was left no word
+    leaders_last_look(&world, None).await;
     let lists = SlowLists::of("/transferjobs", FINISHED);
     let controller = theatre.play(lists).await;
     world.transfer("leads", MIB).await;
@@ -78,6 +84,34 @@ async fn a_revoke_acts_while_finished_jobs_are_still_looked_through() {
     let controller = theatre.play(Arc::new(())).await;
     eventually("that is gone too", async || world.links_of("early") == 0).await;
     controller.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_revoke_while_nobody_leads_acts_before_finished_jobs_are_looked_through() {
+    let world = World::install("missed", json!({})).await;
+    world.transfer("done", MIB).await;
+    world.labelled("done").await;
+    let theatre = Theatre::set(&world).await;
+    // Given a revoke that the leader before cannot have seen
+    let list = world.jobs.list(&ListParams::default()).await.unwrap();
+    leaders_last_look(&world, list.metadata.resource_version).await;
+    revoke(&world, "done").await;
+    // When the next one does not come to the end of the finished jobs
+    let controller = theatre.play(SlowLists::of("/transferjobs", FINISHED)).await;
+    // Then it acts all the same
+    eventually("the link is gone", async || world.links_of("done") == 0).await;
+    controller.end().await;
+}
+
+/// Makes it look as if the leader before had seen everything up to a version.
+async fn leaders_last_look(world: &World, version: Option<String>) {
+    let leases: Api<Lease> = Api::namespaced(world.client.clone(), NAMESPACE);
+    let patch = json!({"metadata": {"annotations": {"telestream.io/since": version}}});
+    let parameters = PatchParams::default();
+    leases
+        .patch("telestream-controller", &parameters, &Patch::Merge(patch))
+        .await
+        .unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread")]
