@@ -62,6 +62,15 @@ pub struct Context {
     pub metrics: ControllerMetrics,
 }
 
+impl Context {
+    /// A job is there no more, or nobody has anything left to do for it.
+    pub fn forget(&self, job: &TransferJob) {
+        self.changes.gone(job);
+        self.errors.forget(job);
+        self.watch.forget(&job.uid().unwrap_or_default());
+    }
+}
+
 /// Errors in a row, by the UID of a job.
 #[derive(Debug, Default)]
 pub struct ErrorCounts(Mutex<HashMap<String, u32>>);
