@@ -54,6 +54,19 @@ impl ApiError {
             Self::Json(_) => Class::Permanent,
         }
     }
+
+    /// Whether it is the API server that fails, and not what it was asked for.
+    pub fn is_outage(&self) -> bool {
+        match self {
+            Self::Timeout => true,
+            Self::Refused(error) => match &**error {
+                kube::Error::Api(status) => status.code >= 500,
+                kube::Error::HyperError(_) | kube::Error::Service(_) => true,
+                _ => false,
+            },
+            Self::Conflict | Self::NotFound | Self::Json(_) => false,
+        }
+    }
 }
 
 /// Writes in one namespace.
@@ -280,5 +293,32 @@ pub(super) async fn call<T>(request: impl Future<Output = kube::Result<T>>) -> R
         Ok(Err(kube::Error::Api(status))) if status.code == 409 => Err(ApiError::Conflict),
         Ok(Err(kube::Error::Api(status))) if status.code == 404 => Err(ApiError::NotFound),
         Ok(Err(error)) => Err(ApiError::Refused(Box::new(error))),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use kube::core::Status;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn an_outage_is_no_answer_or_one_of_a_server_that_fails() {
+        let answered = async |code: u16| {
+            let status = Status::failure("words", "Reason").with_code(code);
+            let answer = Err(kube::Error::Api(Box::new(status)));
+            call::<()>(async { answer }).await.unwrap_err()
+        };
+        for code in [400, 401, 403, 404, 409, 413, 422, 429] {
+            assert!(!answered(code).await.is_outage(), "{code}");
+        }
+        for code in [500, 502, 503, 504] {
+            assert!(answered(code).await.is_outage(), "{code}");
+        }
+        let unreachable = kube::Error::Service("connection refused".into());
+        let unreadable = kube::Error::LinesCodecMaxLineLengthExceeded;
+        assert!(ApiError::Timeout.is_outage());
+        assert!(ApiError::Refused(Box::new(unreachable)).is_outage());
+        assert!(!ApiError::Refused(Box::new(unreadable)).is_outage());
     }
 }

@@ -114,7 +114,8 @@ pub fn on_error(job: Arc<TransferJob>, error: &Error, context: Arc<Context>) -> 
         Class::Interrupted => Action::requeue(ERROR_BACKOFF.0),
         Class::After(wait) => Action::requeue(wait),
         Class::Transient | Class::Permanent => {
-            if matches!(error, Error::Api(_)) {
+            // Not for a job that is refused: it may be for ever, and would excuse all workers.
+            if matches!(error, Error::Api(error) if error.is_outage()) {
                 context.watch.begin_anew(Timestamp::now());
             }
             context.metrics.reconcile_failed(match error {
