@@ -195,7 +195,9 @@ async fn clean_up_and_release(
     match (cleaned, release) {
         (Ok(()), Release::NotBefore(time)) => return Ok(Some(time)),
         (Ok(()), Release::WhenClean | Release::Now) => {}
-        (Err(error), Release::Now) => left_behind(job, &error, &context.writer).await,
+        (Err(error @ CleanUpError::Storage(_)), Release::Now) => {
+            left_behind(job, &error, &context.writer).await;
+        }
         (Err(error), _) => return Err(error.into()),
     }
     context.writer.remove_finalizer(job).await?;

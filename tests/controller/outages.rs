@@ -10,12 +10,23 @@ use kube::{
 };
 use serde_json::json;
 use telestream::api::{TransferJob, TransferJobStatus};
-use tokio::time::sleep;
+use telestream_sim::oci::{Effect, Fault, Operation};
+use tokio::time::{sleep, timeout};
 
 use crate::world::{MIB, NAMESPACE, World, eventually};
 
 /// How long the API server is away: longer than a worker may be silent otherwise.
 const OUTAGE: Duration = Duration::from_secs(130);
+
+/// Links that are ended at a time: more than the controller reconciles jobs.
+const MANY: usize = 24;
+
+/// How many of them at least are waited for until all that can be held up is.
+const HELD: u64 = 8;
+
+/// How soon a small file is through while Object Storage answers the controller nothing: sooner than
+/// a request to it is given up.
+const SOON: Duration = Duration::from_secs(45);
 
 /// By how many seconds a clock is wrong: workers are silent for less, and requests to Object Storage
 /// are refused five minutes off.
@@ -166,6 +177,53 @@ async fn next_second(made: Timestamp) {
         Timestamp::now().as_second() > made.as_second()
     })
     .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_object_storage_that_hangs_holds_up_no_bookkeeping() {
+    let world = World::install("hanging", json!({})).await;
+    let message = world.send(MIB).await;
+    let names: Vec<_> = (0..MANY).map(|number| format!("link-{number}")).collect();
+    for name in &names {
+        world.apply(name, message, json!({})).await;
+    }
+    for name in &names {
+        world.succeeded(name).await;
+    }
+    // Given an Object Storage that does not say which links there are
+    let oci = world.sim.oci();
+    oci.reset_traffic();
+    oci.add_fault(Fault {
+        operations: vec![Operation::ListPreauthenticatedRequests],
+        ..Fault::of(Effect::Delay { millis: 3_600_000 })
+    });
+    // When many links are to be ended
+    for name in &names {
+        let revoked = json!({"link": {"revoked": true}});
+        world.change(name, revoked).await;
+    }
+    eventually("links are looked for", async || {
+        oci.traffic()
+            .requests(Operation::ListPreauthenticatedRequests)
+            >= HELD
+    })
+    .await;
+    // Then others are told of their ends, and stopped when that is asked for
+    let others = async {
+        world.transfer("meanwhile", MIB).await;
+        world.succeeded("meanwhile").await;
+        let suspended = json!({"suspend": true});
+        world.apply("suspended", message, suspended).await;
+        let says_so = |status: &TransferJobStatus| status.reason.as_deref() == Some("Suspended");
+        world.until("suspended", "suspended", says_so).await;
+    };
+    timeout(SOON, others).await.expect("nobody waits for links");
+    assert_eq!(world.links_of("link-0"), 1, "it does hang");
+    // And when it answers again, all links end
+    oci.clear_faults();
+    for name in &names {
+        eventually("its link is gone", async || world.links_of(name) == 0).await;
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
