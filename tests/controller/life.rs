@@ -14,7 +14,10 @@ async fn a_job_does_as_it_is_told_all_its_life() {
     let world = World::install("life", json!({"cleanUp": {"patience": "5s"}})).await;
     a_suspended_job_waits_and_a_running_one_stops(&world).await;
     a_deleted_job_goes_in_any_phase_with_all_it_made(&world).await;
-    a_deadline_ends_it(&world).await;
+    a_deadline_ends_it(&world, json!({})).await;
+    // Nor does what it left wait until somebody tells its user.
+    let user = json!({"requester": {"userId": 1, "chatId": 1}});
+    a_deadline_ends_it(&world, user).await;
     a_failure_that_passes_is_tried_again_on_the_same_pod(&world).await;
     a_link_is_extended_revoked_and_ends(&world).await;
     a_job_is_deleted_when_it_has_been_kept_for_long_enough(&world).await;
@@ -72,11 +75,13 @@ async fn a_deleted_job_goes_in_any_phase_with_all_it_made(world: &World) {
     assert_nothing_but(world, &["suspended"]).await;
 }
 
-async fn a_deadline_ends_it(world: &World) {
+async fn a_deadline_ends_it(world: &World, change: serde_json::Value) {
     world.set_rate(Some(MIB));
     let message = world.send(60 * MIB).await;
+    world.apply("late", message, change).await;
+    world.under_way("late").await;
     world
-        .apply("late", message, json!({"activeDeadlineSeconds": 3}))
+        .change("late", json!({"activeDeadlineSeconds": 3}))
         .await;
     let status = world.finished("late").await;
     world.set_rate(None);

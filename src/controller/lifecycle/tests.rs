@@ -354,6 +354,44 @@ fn what_strays_have_left_is_removed_when_they_cannot_act_any_more() {
 }
 
 #[test]
+fn what_a_failed_job_has_made_is_removed_before_its_user_is_told() {
+    let asked = json!({"spec": {"requester": {"userId": 1, "chatId": 1}}});
+    let lost = json!({"status": {"strayUntil": "2026-11-02T00:05:00Z"}});
+    let failed = outcome("PermanentFailure", "NoMedia", 1);
+    let after = |job: TransferJob, status| TransferJob {
+        status: Some(status),
+        ..job
+    };
+    for (what, change, is_removed_now) in [
+        ("nobody acts any more", json!([asked, failed]), true),
+        ("a stray may add to it", json!([asked, failed, lost]), false),
+    ] {
+        let job = running_job(&change);
+        let status = written(decide(&job, PodSight::Alive, now()));
+        assert_eq!(status.phase, Phase::Failed, "{what}");
+        let job = after(job, status);
+        let step = decide(&job, PodSight::Gone, now());
+        if !is_removed_now {
+            let until = at("2026-11-02T00:05:00Z");
+            assert_eq!(step, Step::Rest(Some(until)), "{what}");
+            continue;
+        }
+        let Step::RemoveLeftovers(then) = step else {
+            panic!("{what}: {step:?}")
+        };
+        let job = after(job, then.status);
+        assert!(
+            matches!(decide(&job, PodSight::Gone, now()), Step::Rest(_)),
+            "{what}: its user has to be told yet"
+        );
+    }
+    // One that no worker was given has made nothing.
+    let late = json!({"spec": {"activeDeadlineSeconds": 60}, "status": {"attempt": 0}});
+    let status = written(decide(&waiting_job(&late), PodSight::Gone, now()));
+    assert_eq!((status.phase, status.stray_until), (Phase::Failed, None));
+}
+
+#[test]
 fn the_link_follows_the_spec() {
     let condition = |job: &TransferJob| {
         let status = job.status.as_ref().unwrap();
