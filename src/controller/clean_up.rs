@@ -52,6 +52,14 @@ impl CleanUpError {
             Self::Storage(error) => error.class(),
         }
     }
+
+    /// One CamelCase word.
+    pub fn reason(&self) -> &'static str {
+        match self {
+            Self::Busy => "StorageBusy",
+            Self::Storage(error) => error.reason(),
+        }
+    }
 }
 
 /// Removes what transfers leave in object storage.

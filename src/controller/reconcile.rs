@@ -216,7 +216,8 @@ async fn left_behind(job: &TransferJob, error: &CleanUpError, writer: &Writer) {
         warning: true,
         reason: "LeftBehind".to_owned(),
         message: format!(
-            "Deleted without cleaning up, for {error}. Links whose names begin with tj-{}{upload} and the object may be left",
+            "Deleted without cleaning up ({}). Links whose names begin with tj-{}{upload} and the object may be left",
+            error.reason(),
             job.uid().unwrap_or_default(),
         ),
     };

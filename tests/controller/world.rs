@@ -288,16 +288,32 @@ impl World {
 
     /// The events that tell of a job: how often each, by its reason.
     pub async fn events(&self, job: &str) -> BTreeMap<String, i32> {
-        let events: Api<Event> = Api::namespaced(self.client.clone(), NAMESPACE);
         let mut counts = BTreeMap::new();
-        for event in events.list(&ListParams::default()).await.unwrap() {
-            let about = event.regarding.and_then(|about| about.name);
-            if about.as_deref() == Some(job) {
-                let times = event.series.map_or(1, |series| series.count);
-                *counts.entry(event.reason.unwrap_or_default()).or_default() += times;
-            }
+        for event in self.events_of(job).await {
+            let times = event.series.map_or(1, |series| series.count);
+            *counts.entry(event.reason.unwrap_or_default()).or_default() += times;
         }
         counts
+    }
+
+    /// What the events of that reason say of a job.
+    pub async fn notes(&self, job: &str, reason: &str) -> Vec<String> {
+        let mut events = self.events_of(job).await;
+        events.retain(|event| event.reason.as_deref() == Some(reason));
+        events.into_iter().filter_map(|event| event.note).collect()
+    }
+
+    async fn events_of(&self, job: &str) -> Vec<Event> {
+        let events: Api<Event> = Api::namespaced(self.client.clone(), NAMESPACE);
+        let mut events = events.list(&ListParams::default()).await.unwrap().items;
+        events.retain(|event| {
+            let about = event
+                .regarding
+                .as_ref()
+                .and_then(|about| about.name.as_deref());
+            about == Some(job)
+        });
+        events
     }
 
     /// Gives a slot a new session.
