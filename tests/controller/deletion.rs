@@ -122,7 +122,8 @@ async fn while_object_storage_is_away(world: &World) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn events_tell_of_transitions_and_of_nothing_else() {
-    let world = World::install("events", json!({})).await;
+    let change = json!({"jobs": {"ttlAfterFinished": "1m"}});
+    let world = World::install("events", change).await;
     let oci = world.sim.oci();
     // Given a job that fails for a while, is suspended and resumed, and shows much progress
     oci.add_fault(fault(&[Operation::CreateMultipartUpload], unavailable()));
@@ -178,4 +179,6 @@ async fn events_tell_of_transitions_and_of_nothing_else() {
         notes.contains("Withheld") && !notes.contains("holiday"),
         "{notes}"
     );
+    // And in the end it goes, for it does not say how long it is to be kept
+    world.gone("refused").await;
 }

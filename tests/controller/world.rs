@@ -43,6 +43,9 @@ const HOME: DcId = DcId(2);
 /// What some of Oracle's documents say that parts must have.
 const MINIMUM_PART_SIZE: u64 = 10 * MIB;
 
+/// Shorter words are no secrets.
+const SECRET_LENGTH: usize = 24;
+
 /// How long anything may take that is waited for.
 const PATIENCE: Duration = Duration::from_mins(4);
 
@@ -314,6 +317,25 @@ impl World {
             about == Some(job)
         });
         events
+    }
+
+    /// What Secrets hold that is long enough to be one: keys, by their lines, and the words of
+    /// sessions.
+    pub async fn secrets(&self) -> Vec<String> {
+        let secrets: Api<Secret> = Api::namespaced(self.client.clone(), NAMESPACE);
+        let all = secrets.list(&ListParams::default()).await.unwrap();
+        let data = all.into_iter().filter_map(|secret| secret.data).flatten();
+        let values = data
+            // The credentials' file says who signs, not with what.
+            .filter(|(key, _)| key != "config")
+            .filter_map(|(_, value)| String::from_utf8(value.0).ok());
+        values
+            .flat_map(|text| {
+                let words = text.split(|c: char| c.is_whitespace() || "\",:{}[]".contains(c));
+                words.map(str::to_owned).collect::<Vec<_>>()
+            })
+            .filter(|word| word.len() >= SECRET_LENGTH)
+            .collect()
     }
 
     /// Gives a slot a new session.
