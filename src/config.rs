@@ -238,12 +238,12 @@ pub async fn clean_up(env: &Environment) -> Result<CleanUp, ConfigError> {
         bucket,
         prefix: object_prefix,
     } = Storage::read(env).await?;
-    Ok(CleanUp {
+    Ok(CleanUp::new(
         storage,
         bucket,
         object_prefix,
         object_name_key,
-    })
+    ))
 }
 
 impl Controller {

@@ -25,6 +25,9 @@ pub(super) const CALL_TIMEOUT: Duration = Duration::from_secs(4);
 /// Longest text of an event, by the API's own limit.
 const MAX_NOTE_BYTES: usize = 1_024;
 
+/// What an event says instead of words that name the file: whoever may read events may not know it.
+const WITHHELD: &str = "Withheld here, for it names the file: see the status";
+
 /// A call to the API server failed.
 #[derive(Debug, thiserror::Error)]
 pub enum ApiError {
@@ -52,6 +55,19 @@ impl ApiError {
             Self::Timeout | Self::Refused(_) => Class::Transient,
             Self::Conflict | Self::NotFound => Class::Interrupted,
             Self::Json(_) => Class::Permanent,
+        }
+    }
+
+    /// Whether it is the API server that fails, and not what it was asked for.
+    pub fn is_outage(&self) -> bool {
+        match self {
+            Self::Timeout => true,
+            Self::Refused(error) => match &**error {
+                kube::Error::Api(status) => status.code >= 500,
+                kube::Error::HyperError(_) | kube::Error::Service(_) => true,
+                _ => false,
+            },
+            Self::Conflict | Self::NotFound | Self::Json(_) => false,
         }
     }
 }
@@ -202,6 +218,9 @@ impl Writer {
     /// What keeps us from writing.
     pub async fn event(&self, job: &TransferJob, notice: Notice) -> Result<(), ApiError> {
         let mut note = notice.message;
+        if names_file(job, &note) {
+            WITHHELD.clone_into(&mut note);
+        }
         note.truncate(note.floor_char_boundary(MAX_NOTE_BYTES));
         let event = Event {
             type_: if notice.warning {
@@ -258,6 +277,24 @@ impl Writer {
     }
 }
 
+/// Whether a text names the file of a job, as answers of Object Storage do: by its object, or by
+/// itself.
+fn names_file(job: &TransferJob, text: &str) -> bool {
+    let folder = format!("/{}/", job.name_any());
+    let progress = job
+        .status
+        .as_ref()
+        .and_then(|status| status.progress.as_ref());
+    let names = [
+        Some(&folder),
+        job.spec.source.file_name.as_ref(),
+        job.spec.destination.object_name.as_ref(),
+        progress.map(|progress| &progress.file_name),
+    ];
+    let mut names = names.into_iter().flatten();
+    names.any(|name| !name.is_empty() && text.contains(name.as_str()))
+}
+
 /// Makes a patch valid only for the object as it was observed.
 fn observed(job: &TransferJob, mut patch: Value) -> Value {
     let identity: BTreeMap<_, _> = [
@@ -280,5 +317,57 @@ pub(super) async fn call<T>(request: impl Future<Output = kube::Result<T>>) -> R
         Ok(Err(kube::Error::Api(status))) if status.code == 409 => Err(ApiError::Conflict),
         Ok(Err(kube::Error::Api(status))) if status.code == 404 => Err(ApiError::NotFound),
         Ok(Err(error)) => Err(ApiError::Refused(Box::new(error))),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use kube::core::Status;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn an_outage_is_no_answer_or_one_of_a_server_that_fails() {
+        let answered = async |code: u16| {
+            let status = Status::failure("words", "Reason").with_code(code);
+            let answer = Err(kube::Error::Api(Box::new(status)));
+            call::<()>(async { answer }).await.unwrap_err()
+        };
+        for code in [400, 401, 403, 404, 409, 413, 422, 429] {
+            assert!(!answered(code).await.is_outage(), "{code}");
+        }
+        for code in [500, 502, 503, 504] {
+            assert!(answered(code).await.is_outage(), "{code}");
+        }
+        let unreachable = kube::Error::Service("connection refused".into());
+        let unreadable = kube::Error::LinesCodecMaxLineLengthExceeded;
+        assert!(ApiError::Timeout.is_outage());
+        assert!(ApiError::Refused(Box::new(unreachable)).is_outage());
+        assert!(!ApiError::Refused(Box::new(unreadable)).is_outage());
+    }
+    #[test]
+    fn a_text_that_names_the_file_is_known() {
+        let job = serde_json::json!({
+            "apiVersion": "telestream.io/v1alpha1", "kind": "TransferJob", "metadata": {"name": "tj-1"},
+            "spec": {"source": {"chatId": 1, "messageId": 1, "fileName": "caption.mp4"},
+                "destination": {"objectName": "films/one"}},
+            "status": {"progress": {"attempt": 1, "bytes": 0, "total": 1, "percent": "", "size": "",
+                "fileName": "holiday.mp4", "bytesPerSecond": 0, "rate": "", "updatedAt": "2026-11-01T00:00:00Z"}},
+        });
+        let job: TransferJob = serde_json::from_value(job).unwrap();
+        for (text, names) in [
+            ("PutObject: 404 BucketNotFound: no bucket 'b'", false),
+            ("the object 'x/shared/202611/tj-1/any' exists", true),
+            ("the object 'films/one' exists", true),
+            ("no room for holiday.mp4", true),
+            ("no room for caption.mp4", true),
+        ] {
+            assert_eq!(names_file(&job, text), names, "{text}");
+        }
+        let bare = TransferJob::new(
+            "tj-2",
+            serde_json::from_value(json!({"source": {"chatId": 1, "messageId": 1}})).unwrap(),
+        );
+        assert!(!names_file(&bare, "anything"));
     }
 }

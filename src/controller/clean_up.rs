@@ -2,14 +2,20 @@
 //!
 //! Only the controller aborts uploads and deletes objects, and only when no worker runs the job
 //! any more. Everything here can be repeated: what is gone already is as good.
+//!
+//! An Object Storage that does not answer holds up few jobs at a time: for all others the controller
+//! goes on. Who comes when that many are at it is told to come again.
+
+use std::time::Duration;
 
 use aws_lc_rs::hmac;
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use kube::ResourceExt as _;
+use tokio::sync::{Semaphore, SemaphorePermit};
 use tracing::info;
 
-use super::lifecycle::Keep;
+use super::{CONCURRENCY, lifecycle::Keep};
 
 use crate::{
     Class,
@@ -20,45 +26,84 @@ use crate::{
     oci::{self, BucketName, NewPar, ObjectName, ObjectStorage},
 };
 
+/// Jobs at a time for which object storage is asked: the others that are reconciled need not wait
+/// for it.
+const TURNS: usize = CONCURRENCY as usize / 2;
+
+/// When to come again when all turns are taken.
+const NEXT_TURN: Duration = Duration::from_secs(2);
+
 /// Object storage could not be cleaned up.
 #[derive(Debug, thiserror::Error)]
-#[error("cleaning up object storage failed: {0}")]
-pub struct CleanUpError(#[from] oci::Error);
+pub enum CleanUpError {
+    /// It is asked for as many other jobs as it may be.
+    #[error("object storage is asked for other jobs first")]
+    Busy,
+    /// It cannot be reached or refuses.
+    #[error("cleaning up object storage failed: {0}")]
+    Storage(#[from] oci::Error),
+}
 
 impl CleanUpError {
     /// What a caller may do about it.
     pub fn class(&self) -> Class {
-        self.0.class()
+        match self {
+            Self::Busy => Class::After(NEXT_TURN),
+            Self::Storage(error) => error.class(),
+        }
+    }
+
+    /// One CamelCase word.
+    pub fn reason(&self) -> &'static str {
+        match self {
+            Self::Busy => "StorageBusy",
+            Self::Storage(error) => error.reason(),
+        }
     }
 }
 
 /// Removes what transfers leave in object storage.
 pub struct CleanUp {
-    /// Object storage.
-    pub storage: ObjectStorage,
-    /// The bucket of jobs that name none.
-    pub bucket: BucketName,
-    /// What the names of all objects begin with.
-    pub object_prefix: String,
-    /// The key under which users' ids go into objects' names.
-    pub object_name_key: hmac::Key,
+    storage: ObjectStorage,
+    bucket: BucketName,
+    object_prefix: String,
+    object_name_key: hmac::Key,
+    turns: Semaphore,
 }
 
-/// Where a job's things are.
-struct Place {
+/// Where a job's things are, and the turn to ask for them.
+struct Place<'a> {
     bucket: BucketName,
     placement: Placement,
     uid: String,
+    _turn: SemaphorePermit<'a>,
 }
 
 impl CleanUp {
+    /// Cleans up in `storage`: in `bucket` for jobs that name none, and objects whose names begin
+    /// with `object_prefix` and have users' ids in them under `object_name_key`.
+    pub fn new(
+        storage: ObjectStorage,
+        bucket: BucketName,
+        object_prefix: String,
+        object_name_key: hmac::Key,
+    ) -> Self {
+        Self {
+            storage,
+            bucket,
+            object_prefix,
+            object_name_key,
+            turns: Semaphore::new(TURNS),
+        }
+    }
+
     /// Removes what a finished job no longer needs: open uploads, the links of attempts whose
     /// outcome was not the last word, and, if it failed, an object that nobody was told of.
     ///
     /// A first attempt that succeeded leaves nothing, and costs nothing here.
     ///
     /// # Errors
-    /// Object storage cannot be reached or refuses.
+    /// Object storage cannot be reached, refuses, or is asked for others first.
     pub async fn leftovers(&self, job: &TransferJob) -> Result<(), CleanUpError> {
         let status = job.status.clone().unwrap_or_default();
         let complete = is_complete(&status);
@@ -80,7 +125,7 @@ impl CleanUp {
     /// reclaim policy says so or nobody was ever told of it.
     ///
     /// # Errors
-    /// Object storage cannot be reached or refuses.
+    /// Object storage cannot be reached, refuses, or is asked for others first.
     pub async fn everything(&self, job: &TransferJob) -> Result<(), CleanUpError> {
         let status = job.status.clone().unwrap_or_default();
         if status.attempt == 0 {
@@ -98,27 +143,24 @@ impl CleanUp {
     /// Ends the links of a job.
     ///
     /// # Errors
-    /// Object storage cannot be reached or refuses.
+    /// Object storage cannot be reached, refuses, or is asked for others first.
     pub async fn end_links(&self, job: &TransferJob, keep: Keep) -> Result<(), CleanUpError> {
-        let current = job.status.as_ref().and_then(|status| status.link.as_ref());
-        let kept = current.filter(|_| keep == Keep::Current);
-        let place = self.place(job)?;
-        self.delete_links(&place, kept.map(|link| link.id.as_str()))
-            .await
+        let kept = current_link(job).filter(|_| keep == Keep::Current);
+        self.delete_links(&self.place(job)?, kept).await
     }
 
     /// Makes another link to the object of a job. The one in its status goes on working; others,
     /// which may have been made and lost, are ended.
     ///
     /// # Errors
-    /// Object storage cannot be reached or refuses.
+    /// Object storage cannot be reached, refuses, or is asked for others first.
     pub async fn renew_link(
         &self,
         job: &TransferJob,
         expires: Timestamp,
     ) -> Result<Link, CleanUpError> {
-        self.end_links(job, Keep::Current).await?;
         let place = self.place(job)?;
+        self.delete_links(&place, current_link(job)).await?;
         let object = job
             .status
             .as_ref()
@@ -142,7 +184,7 @@ impl CleanUp {
     /// Whether a whole object of the job is there: only a whole one appears under its name.
     ///
     /// # Errors
-    /// Object storage cannot be reached or refuses.
+    /// Object storage cannot be reached, refuses, or is asked for others first.
     pub async fn has_object(&self, job: &TransferJob) -> Result<bool, CleanUpError> {
         let place = self.place(job)?;
         let listed = self
@@ -157,7 +199,8 @@ impl CleanUp {
         Ok(false)
     }
 
-    fn place(&self, job: &TransferJob) -> Result<Place, CleanUpError> {
+    fn place(&self, job: &TransferJob) -> Result<Place<'_>, CleanUpError> {
+        let turn = self.turns.try_acquire().map_err(|_| CleanUpError::Busy)?;
         let bucket = job
             .spec
             .destination
@@ -169,12 +212,13 @@ impl CleanUp {
             bucket: bucket.unwrap_or_else(|| self.bucket.clone()),
             placement: names::placement(job, &self.object_prefix, &self.object_name_key),
             uid: job.uid().unwrap_or_default(),
+            _turn: turn,
         })
     }
 
     /// Found by the object's name, not by the status alone: the write of an upload's id may have
     /// been lost.
-    async fn abort_uploads(&self, place: &Place) -> Result<(), CleanUpError> {
+    async fn abort_uploads(&self, place: &Place<'_>) -> Result<(), CleanUpError> {
         let listed = self
             .storage
             .list_uploads(&place.bucket, place.placement.prefix())
@@ -188,7 +232,11 @@ impl CleanUp {
         Ok(())
     }
 
-    async fn delete_links(&self, place: &Place, kept: Option<&str>) -> Result<(), CleanUpError> {
+    async fn delete_links(
+        &self,
+        place: &Place<'_>,
+        kept: Option<&str>,
+    ) -> Result<(), CleanUpError> {
         let listed = self
             .storage
             .list_pars(&place.bucket, place.placement.prefix())
@@ -203,7 +251,7 @@ impl CleanUp {
     }
 
     /// An object is the job's only if its metadata says so.
-    async fn delete_objects(&self, place: &Place) -> Result<(), CleanUpError> {
+    async fn delete_objects(&self, place: &Place<'_>) -> Result<(), CleanUpError> {
         let listed = self
             .storage
             .list_objects(&place.bucket, place.placement.prefix())
@@ -217,7 +265,7 @@ impl CleanUp {
         Ok(())
     }
 
-    async fn is_ours(&self, place: &Place, name: &ObjectName) -> Result<bool, CleanUpError> {
+    async fn is_ours(&self, place: &Place<'_>, name: &ObjectName) -> Result<bool, CleanUpError> {
         let head = self.storage.head_object(&place.bucket, name).await?;
         Ok(head.is_some_and(|head| head.metadata.get(names::OBJECT_UID_KEY) == Some(&place.uid)))
     }
@@ -225,6 +273,12 @@ impl CleanUp {
 
 fn is_complete(status: &TransferJobStatus) -> bool {
     find_condition(&status.conditions, ConditionType::Complete).is_some()
+}
+
+/// The id of the link in the status.
+fn current_link(job: &TransferJob) -> Option<&str> {
+    let link = job.status.as_ref()?.link.as_ref()?;
+    Some(&link.id)
 }
 
 /// In a bucket that is not there, or that we may not see, nothing was ever left.

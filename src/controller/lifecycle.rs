@@ -566,6 +566,10 @@ fn failure(
 ) -> Transition {
     status.completion_time = Some(Time(now));
     status.next_attempt_time = None;
+    if status.attempt > 0 {
+        // What attempts have made does not wait until the user is told.
+        status.stray_until.get_or_insert(Time(now));
+    }
     set_phase(job, &mut status, Phase::Failed, reason);
     condition(
         job,

@@ -363,15 +363,22 @@ async fn schedule(
     }
 }
 
-/// The jobs that have not finished.
+/// The jobs that have not finished. Nothing is kept of those that go: nobody reconciles them again.
 fn watch_jobs(
     jobs: Api<DeserializeGuard<TransferJob>>,
     context: Arc<Context>,
 ) -> impl Stream<Item = Result<watcher::Event<TransferJob>, watcher::Error>> + Send {
-    unfinished_jobs::watch(jobs).inspect_err(move |error| {
-        warn!(%error, "watching jobs failed; trying again");
-        context.watch.begin_anew(Timestamp::now());
-    })
+    let forgetful = Arc::clone(&context);
+    unfinished_jobs::watch(jobs)
+        .inspect_ok(move |event| {
+            if let watcher::Event::Delete(job) = event {
+                forgetful.forget(job);
+            }
+        })
+        .inspect_err(move |error| {
+            warn!(%error, "watching jobs failed; trying again");
+            context.watch.begin_anew(Timestamp::now());
+        })
 }
 
 /// Learns what became of worker pods while nobody led.

@@ -60,8 +60,16 @@ pub struct Order {
 impl Changes {
     /// Takes notice of a job as it is now.
     pub fn note(&self, job: &TransferJob) {
+        self.enter(job, entry(job));
+    }
+
+    /// A job is there no more, or nobody has anything left to do for it.
+    pub fn gone(&self, job: &TransferJob) {
+        self.enter(job, None);
+    }
+
+    fn enter(&self, job: &TransferJob, entry: Option<Entry>) {
         let uid = job.uid().unwrap_or_default();
-        let entry = entry(job);
         let mut noted = self.lock();
         if noted.entered.get(&uid) == entry.as_ref() {
             return;
@@ -94,10 +102,12 @@ impl Changes {
         )
     }
 
-    /// All that waits. Nothing is left to be told.
-    fn take_all(&self) -> Vec<Entry> {
+    /// All that waits. Nothing is left to be told. What `is_there` does not know is forgotten: that
+    /// it went was missed.
+    fn take_all(&self, is_there: impl Fn(&Entry) -> bool) -> Vec<Entry> {
         let mut noted = self.lock();
         noted.untold.clear();
+        noted.entered.retain(|_, entry| is_there(entry));
         noted.entered.values().cloned().collect()
     }
 
@@ -183,7 +193,7 @@ impl Order {
         running: &Running,
         now: Timestamp,
     ) -> Result<Vec<Arc<TransferJob>>, queue::Error> {
-        self.tell(queue).await?;
+        self.tell(queue, jobs).await?;
         let full = running.full_users();
         let mut wanted = count;
         let mut order = Vec::new();
@@ -205,7 +215,7 @@ impl Order {
     }
 
     /// Tells the queue what it does not know.
-    async fn tell(&mut self, queue: &Queue) -> Result<(), queue::Error> {
+    async fn tell(&mut self, queue: &Queue, jobs: &Store<TransferJob>) -> Result<(), queue::Error> {
         let is_synced = self
             .synced
             .is_some_and(|synced| synced.elapsed() < SYNC_INTERVAL);
@@ -220,7 +230,11 @@ impl Order {
             self.synced = None;
         }
         if self.synced.is_none() {
-            queue.sync(&self.changes.take_all()).await?;
+            let is_there = |entry: &Entry| {
+                let job = find(jobs, &self.namespace, &entry.name);
+                job.is_some_and(|job| job.uid().as_ref() == Some(&entry.uid))
+            };
+            queue.sync(&self.changes.take_all(is_there)).await?;
             self.synced = Some(Instant::now());
         }
         for took in durations {
@@ -259,7 +273,7 @@ fn sort_out<'a>(
 ) -> (Vec<Arc<TransferJob>>, Vec<&'a str>, usize) {
     let (mut order, mut stale, mut unknown) = (Vec::new(), Vec::new(), 0);
     for ticket in tickets {
-        match jobs.get(&ObjectRef::new(&ticket.name).within(namespace)) {
+        match find(jobs, namespace, &ticket.name) {
             Some(job) if job.uid().as_deref() == Some(&ticket.uid) => {
                 if lifecycle::is_waiting(&job, now) {
                     order.push(job);
@@ -272,6 +286,10 @@ fn sort_out<'a>(
         }
     }
     (order, stale, unknown)
+}
+
+fn find(jobs: &Store<TransferJob>, namespace: &str, name: &str) -> Option<Arc<TransferJob>> {
+    jobs.get(&ObjectRef::new(name).within(namespace))
 }
 
 /// Whether somebody who may run is not in an order that should have everybody.
@@ -314,4 +332,122 @@ fn entry(job: &TransferJob) -> Option<Entry> {
             .and_then(|status| status.next_attempt_time.as_ref())
             .map(|time| time.0),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use kube::runtime::{reflector, watcher};
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    const NOW: &str = "2026-11-02T00:00:00Z";
+
+    fn now() -> Timestamp {
+        NOW.parse().unwrap()
+    }
+
+    /// A job that waits, of that user, changed by a merge patch.
+    fn job(name: &str, user: i64, change: &Value) -> TransferJob {
+        let mut job = json!({
+            "apiVersion": "telestream.io/v1alpha1", "kind": "TransferJob",
+            "metadata": {"name": name, "namespace": "n", "uid": format!("uid-{name}")},
+            "spec": {"source": {"chatId": 1, "messageId": 1}, "requester": {"userId": user, "chatId": user}},
+        });
+        crate::controller::merge_patch::apply(&mut job, change);
+        serde_json::from_value(job).unwrap()
+    }
+
+    fn store(jobs: &[TransferJob]) -> Store<TransferJob> {
+        let (store, mut writer) = reflector::store();
+        for job in jobs {
+            writer.apply_watcher_event(&watcher::Event::Apply(job.clone()));
+        }
+        store
+    }
+
+    fn suspended() -> Value {
+        json!({"spec": {"suspend": true}})
+    }
+
+    fn due_later() -> Value {
+        json!({"status": {"nextAttemptTime": "2026-11-02T00:00:01Z"}})
+    }
+
+    #[test]
+    fn tickets_are_of_jobs_that_wait_or_stale_or_of_nobody_yet() {
+        let another = json!({"metadata": {"uid": "another"}});
+        let jobs = store(&[
+            job("waits", 1, &json!({})),
+            job("suspended", 1, &suspended()),
+            job("backs-off", 1, &due_later()),
+            job("made-anew", 1, &another),
+        ]);
+        let names = ["waits", "suspended", "new", "backs-off", "made-anew"];
+        let tickets = names.map(|name| Ticket {
+            name: name.to_owned(),
+            uid: format!("uid-{name}"),
+        });
+        let (order, stale, unknown) = sort_out(&tickets, &jobs, "n", now());
+        let order: Vec<_> = order.iter().map(|job| job.name_any()).collect();
+        assert_eq!(order, ["waits"]);
+        assert_eq!(stale, ["uid-suspended", "uid-backs-off", "uid-made-anew"]);
+        assert_eq!(unknown, 1);
+    }
+
+    #[test]
+    fn an_order_lacks_whoever_may_run_and_is_not_in_it() {
+        let listed = || Arc::new(job("listed", 1, &json!({})));
+        for (what, user, change, lacking) in [
+            ("another user", 2, json!({}), true),
+            ("one who has reached the limit", 1, json!({}), false),
+            ("who is suspended", 2, suspended(), false),
+            ("who backs off", 2, due_later(), false),
+        ] {
+            let waiting = [listed(), Arc::new(job("other", user, &change))];
+            let running = Running::new(Some(1));
+            assert_eq!(
+                lacks(&[listed()], &waiting, &running, now()),
+                lacking,
+                "{what}"
+            );
+        }
+        assert!(!lacks(&[listed()], &[listed()], &Running::new(None), now()));
+    }
+
+    #[test]
+    fn the_queue_is_told_once_of_what_comes_and_goes() {
+        let changes = Changes::default();
+        let told = || {
+            let (untold, _) = changes.take();
+            let told = untold.into_iter();
+            told.map(|(uid, entry)| (uid, entry.is_some()))
+                .collect::<Vec<_>>()
+        };
+        let says = |waits: bool| vec![("uid-a".to_owned(), waits)];
+        changes.note(&job("a", 1, &json!({})));
+        assert_eq!(told(), says(true));
+        changes.note(&job("a", 1, &json!({})));
+        assert_eq!(told(), []);
+        changes.note(&job("a", 1, &suspended()));
+        assert_eq!(told(), says(false));
+        changes.note(&job("a", 1, &json!({})));
+        changes.gone(&job("a", 1, &json!({})));
+        assert_eq!(told(), says(false));
+        changes.gone(&job("a", 1, &json!({})));
+        assert_eq!(told(), []);
+        assert_eq!(changes.take_all(|_| true), []);
+    }
+
+    #[test]
+    fn what_is_not_there_any_more_is_no_part_of_all_that_waits() {
+        let changes = Changes::default();
+        let (stays, goes) = (job("stays", 1, &json!({})), job("goes", 1, &json!({})));
+        changes.note(&stays);
+        changes.note(&goes);
+        let all = changes.take_all(|entry| entry.name != "goes");
+        assert_eq!(all, [entry(&stays).unwrap()]);
+        // Nor is it remembered.
+        assert_eq!(changes.take_all(|_| true), all);
+    }
 }

@@ -62,6 +62,15 @@ pub struct Context {
     pub metrics: ControllerMetrics,
 }
 
+impl Context {
+    /// A job is there no more, or nobody has anything left to do for it.
+    pub fn forget(&self, job: &TransferJob) {
+        self.changes.gone(job);
+        self.errors.forget(job);
+        self.watch.forget(&job.uid().unwrap_or_default());
+    }
+}
+
 /// Errors in a row, by the UID of a job.
 #[derive(Debug, Default)]
 pub struct ErrorCounts(Mutex<HashMap<String, u32>>);
@@ -105,7 +114,8 @@ pub fn on_error(job: Arc<TransferJob>, error: &Error, context: Arc<Context>) -> 
         Class::Interrupted => Action::requeue(ERROR_BACKOFF.0),
         Class::After(wait) => Action::requeue(wait),
         Class::Transient | Class::Permanent => {
-            if matches!(error, Error::Api(_)) {
+            // Not for a job that is refused: it may be for ever, and would excuse all workers.
+            if matches!(error, Error::Api(error) if error.is_outage()) {
                 context.watch.begin_anew(Timestamp::now());
             }
             context.metrics.reconcile_failed(match error {
@@ -185,7 +195,9 @@ async fn clean_up_and_release(
     match (cleaned, release) {
         (Ok(()), Release::NotBefore(time)) => return Ok(Some(time)),
         (Ok(()), Release::WhenClean | Release::Now) => {}
-        (Err(error), Release::Now) => left_behind(job, &error, &context.writer).await,
+        (Err(error @ CleanUpError::Storage(_)), Release::Now) => {
+            left_behind(job, &error, &context.writer).await;
+        }
         (Err(error), _) => return Err(error.into()),
     }
     context.writer.remove_finalizer(job).await?;
@@ -204,7 +216,8 @@ async fn left_behind(job: &TransferJob, error: &CleanUpError, writer: &Writer) {
         warning: true,
         reason: "LeftBehind".to_owned(),
         message: format!(
-            "Deleted without cleaning up, for {error}. Links whose names begin with tj-{}{upload} and the object may be left",
+            "Deleted without cleaning up ({}). Links whose names begin with tj-{}{upload} and the object may be left",
+            error.reason(),
             job.uid().unwrap_or_default(),
         ),
     };

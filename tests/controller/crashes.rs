@@ -8,6 +8,8 @@ use std::sync::{
 use axum::http::{Method, Request};
 use kube::{api::DeleteParams, client::Body};
 use serde_json::json;
+use telestream::api::{Phase, TransferJobStatus};
+use telestream_sim::oci::{Effect, Fault, Operation};
 use tokio::sync::Notify;
 
 use crate::{
@@ -100,6 +102,202 @@ async fn a_deletion_survives(world: &World, theatre: &Theatre, name: &str, death
     );
     controller.end().await;
     died
+}
+
+/// What happens to a job while its controller is mortal, after its first attempt has begun or ended.
+#[derive(Clone, Copy, Debug)]
+enum Course {
+    /// An attempt fails, and the next succeeds.
+    Retried,
+    /// It fails for ever, with an upload open.
+    Failed,
+    /// It is suspended under way.
+    Suspended,
+    /// It gets another link.
+    Renewed,
+    /// Its link is taken back.
+    Revoked,
+    /// It has been kept for long enough.
+    Outlived,
+}
+
+impl Course {
+    /// All, each with how many writes it takes at least.
+    const ALL: [(Self, usize); 6] = [
+        (Self::Retried, 6),
+        (Self::Failed, 5),
+        (Self::Suspended, 1),
+        (Self::Renewed, 4),
+        (Self::Revoked, 3),
+        (Self::Outlived, 2),
+    ];
+
+    /// What happens before, under a controller that lives.
+    async fn prepare(self, world: &World, name: &str) {
+        match self {
+            Self::Retried | Self::Failed => {}
+            Self::Suspended => {
+                world.set_rate(Some(4 * MIB));
+                world.transfer(name, 40 * MIB).await;
+                world.under_way(name).await;
+            }
+            Self::Renewed | Self::Revoked | Self::Outlived => {
+                world.transfer(name, MIB).await;
+                world.labelled(name).await;
+            }
+        }
+    }
+
+    async fn begin(self, world: &World, name: &str) {
+        let refuse = |operation, status, code: &str| {
+            world.sim.oci().add_fault(Fault {
+                operations: vec![operation],
+                ..Fault::of(Effect::Refuse {
+                    status,
+                    code: code.into(),
+                    message: String::new(),
+                })
+            });
+        };
+        match self {
+            Self::Retried => {
+                refuse(Operation::PutObject, 503, "ServiceUnavailable");
+                let message = world.send(MIB).await;
+                let patient = json!({"retry": {"limit": 20, "backoff": "1s"}});
+                world.apply(name, message, patient).await;
+            }
+            Self::Failed => {
+                refuse(Operation::CommitMultipartUpload, 400, "InvalidParameter");
+                world.transfer(name, 17 * MIB).await;
+            }
+            Self::Suspended => world.change(name, json!({"suspend": true})).await,
+            Self::Renewed => world.change(name, json!({"link": {"ttl": "30d"}})).await,
+            Self::Revoked => world.change(name, json!({"link": {"revoked": true}})).await,
+            Self::Outlived => {
+                let soon = json!({"ttlSecondsAfterFinished": 1});
+                world.change(name, soon).await;
+            }
+        }
+    }
+
+    /// Waits until all is done that the controller has to do. What it must have done then is right.
+    async fn end(self, world: &World, name: &str) {
+        match self {
+            Self::Retried => {
+                let has_failed = |status: &TransferJobStatus| status.failures > 0;
+                let status = world.until(name, "failed once", has_failed).await;
+                world.sim.oci().clear_faults();
+                world.labelled(name).await;
+                let ended = world.succeeded(name).await;
+                assert!(status.failures <= ended.failures);
+                // Each attempt has counted, and each once.
+                assert_eq!(
+                    (ended.attempt, ended.interruptions),
+                    (ended.failures + 1, 0),
+                    "{ended:#?}"
+                );
+            }
+            Self::Failed => {
+                world.labelled(name).await;
+                world.sim.oci().clear_faults();
+                let status = world.finished(name).await;
+                assert_eq!(status.phase, Phase::Failed, "{status:#?}");
+            }
+            Self::Suspended => {
+                let is_suspended = |status: &TransferJobStatus| {
+                    status.assignment.is_none() && status.reason.as_deref() == Some("Suspended")
+                };
+                let status = world.until(name, "suspended", is_suspended).await;
+                let counts = (status.attempt, status.failures, status.interruptions);
+                assert_eq!(counts, (1, 0, 0), "{status:#?}");
+            }
+            Self::Renewed => {
+                let is_renewed = |status: &TransferJobStatus| {
+                    let mut conditions = status.conditions.iter();
+                    conditions.any(|condition| condition.reason == "Renewed")
+                };
+                world.until(name, "renewed", is_renewed).await;
+                world.labelled(name).await;
+            }
+            Self::Revoked => {
+                let is_revoked = |status: &TransferJobStatus| status.link.is_none();
+                world.until(name, "revoked", is_revoked).await;
+                world.labelled(name).await;
+            }
+            Self::Outlived => world.gone(name).await,
+        }
+    }
+
+    /// Objects and links of it that are there then.
+    fn leaves(self) -> (usize, usize) {
+        match self {
+            Self::Retried | Self::Renewed => (1, 1),
+            Self::Failed | Self::Suspended => (0, 0),
+            Self::Revoked | Self::Outlived => (1, 0),
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn whatever_happens_to_a_job_its_controller_may_die_at_any_write() {
+    let world = World::install("courses", json!({"worker": {"idleTimeout": "5m"}})).await;
+    let theatre = Theatre::set(&world).await;
+    let mut controller = theatre.play(Arc::new(())).await;
+    for (course, least) in Course::ALL {
+        for death in [Death::Before as fn(usize) -> Death, Death::After] {
+            let mut deaths = 0;
+            loop {
+                let died;
+                let at = death(deaths + 1);
+                (controller, died) =
+                    a_course_is_run(&world, &theatre, controller, course, at).await;
+                if !died {
+                    break;
+                }
+                deaths += 1;
+                assert!(deaths < MANY, "{course:?} never ends");
+            }
+            assert!(deaths >= least, "{course:?}: only {deaths} writes");
+        }
+    }
+    controller.end().await;
+}
+
+/// Returns the controller that has done the rest, and whether the mortal one died at all.
+async fn a_course_is_run(
+    world: &World,
+    theatre: &Theatre,
+    controller: Controller,
+    course: Course,
+    death: Death,
+) -> (Controller, bool) {
+    let name = format!("{course:?}-{}", fastrand::u32(..)).to_lowercase();
+    course.prepare(world, &name).await;
+    controller.end().await;
+    let (killer, mut controller) = mortal(theatre, death).await;
+    course.begin(world, &name).await;
+    let died = died_or(&killer, &mut controller, course.end(world, &name)).await;
+    controller.end().await;
+    let controller = theatre.play(Arc::new(())).await;
+    course.end(world, &name).await;
+    if !matches!(course, Course::Suspended) {
+        eventually("no upload is open", async || {
+            world.sim.oci().uploads().is_empty()
+        })
+        .await;
+    }
+    let left = (world.objects_of(&name), world.links_of(&name));
+    assert_eq!(left, course.leaves(), "{course:?}, {death:?}");
+    if matches!(course, Course::Renewed) {
+        let link = world.succeeded(&name).await.link.unwrap();
+        let mut links = world.sim.oci().pars().into_iter();
+        assert!(links.any(|par| par.id == link.id), "its link works");
+    }
+    world.set_rate(None);
+    let parameters = DeleteParams::default();
+    drop(world.jobs.delete(&name, &parameters).await);
+    world.gone(&name).await;
+    (controller, died)
 }
 
 /// A controller that is to die.

@@ -96,10 +96,23 @@ async fn while_object_storage_is_away(world: &World) {
     world.set_rate(Some(4 * MIB));
     world.transfer("stranded", 60 * MIB).await;
     world.under_way("stranded").await;
+    let uid = world.uid("stranded").await;
     oci.add_fault(fault(&[], unavailable()));
     delete(world, "stranded").await;
     let events = world.events("stranded").await;
     assert_eq!(events.get("LeftBehind"), Some(&1), "{events:?}");
+    // It names what is left, and that is what is left.
+    let says = world.notes("stranded", "LeftBehind").await.concat();
+    let [upload] = &oci.uploads()[..] else {
+        panic!("one upload is left")
+    };
+    for named in [
+        format!("tj-{uid}"),
+        format!("the upload {}", upload.upload_id),
+    ] {
+        assert!(says.contains(&named), "{named}: {says}");
+    }
+    assert!(says.contains("(ServiceUnavailable)"), "{says}");
     oci.clear_faults();
     world.set_rate(None);
     // The slot is free again.
@@ -109,7 +122,8 @@ async fn while_object_storage_is_away(world: &World) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn events_tell_of_transitions_and_of_nothing_else() {
-    let world = World::install("events", json!({})).await;
+    let change = json!({"jobs": {"ttlAfterFinished": "1m"}});
+    let world = World::install("events", change).await;
     let oci = world.sim.oci();
     // Given a job that fails for a while, is suspended and resumed, and shows much progress
     oci.add_fault(fault(&[Operation::CreateMultipartUpload], unavailable()));
@@ -146,4 +160,25 @@ async fn events_tell_of_transitions_and_of_nothing_else() {
     assert_eq!(events.remove("Succeeded"), Some(1), "{events:?}");
     assert_eq!(events.remove("LinkRevoked"), Some(1), "{events:?}");
     assert_eq!(events.values().sum::<i32>(), status.failures, "{events:?}");
+    // And what Object Storage says of the file is in the status, and in no event
+    let refused = Effect::Refuse {
+        status: 400,
+        code: "InvalidParameter".into(),
+        message: "holiday.mp4 will not do".into(),
+    };
+    oci.add_fault(fault(&[Operation::PutObject], refused));
+    world.transfer("refused", MIB).await;
+    let outcome = world.finished("refused").await.outcome.unwrap();
+    assert!(outcome.message.contains("holiday.mp4"), "{outcome:?}");
+    eventually("it is told of", async || {
+        !world.notes("refused", &outcome.reason).await.is_empty()
+    })
+    .await;
+    let notes = world.notes("refused", &outcome.reason).await.concat();
+    assert!(
+        notes.contains("Withheld") && !notes.contains("holiday"),
+        "{notes}"
+    );
+    // And in the end it goes, for it does not say how long it is to be kept
+    world.gone("refused").await;
 }

@@ -14,11 +14,17 @@ async fn a_job_does_as_it_is_told_all_its_life() {
     let world = World::install("life", json!({"cleanUp": {"patience": "5s"}})).await;
     a_suspended_job_waits_and_a_running_one_stops(&world).await;
     a_deleted_job_goes_in_any_phase_with_all_it_made(&world).await;
-    a_deadline_ends_it(&world).await;
+    a_deadline_ends_it(&world, json!({})).await;
+    // Nor does what it left wait until somebody tells its user.
+    let user = json!({"requester": {"userId": 1, "chatId": 1}});
+    a_deadline_ends_it(&world, user).await;
     a_failure_that_passes_is_tried_again_on_the_same_pod(&world).await;
-    a_link_is_extended_revoked_and_ends(&world).await;
+    let links = a_link_is_extended_revoked_and_ends(&world).await;
+    a_link_that_was_taken_back_before_it_was_made_ends_at_once(&world).await;
+    an_object_that_is_stored_already_is_adopted(&world).await;
     a_job_is_deleted_when_it_has_been_kept_for_long_enough(&world).await;
     a_job_that_cannot_be_cleaned_up_lets_go(&world).await;
+    no_log_tells_what_nobody_should_know(&world, &links).await;
 }
 
 async fn a_suspended_job_waits_and_a_running_one_stops(world: &World) {
@@ -72,11 +78,13 @@ async fn a_deleted_job_goes_in_any_phase_with_all_it_made(world: &World) {
     assert_nothing_but(world, &["suspended"]).await;
 }
 
-async fn a_deadline_ends_it(world: &World) {
+async fn a_deadline_ends_it(world: &World, change: serde_json::Value) {
     world.set_rate(Some(MIB));
     let message = world.send(60 * MIB).await;
+    world.apply("late", message, change).await;
+    world.under_way("late").await;
     world
-        .apply("late", message, json!({"activeDeadlineSeconds": 3}))
+        .change("late", json!({"activeDeadlineSeconds": 3}))
         .await;
     let status = world.finished("late").await;
     world.set_rate(None);
@@ -119,7 +127,8 @@ async fn a_failure_that_passes_is_tried_again_on_the_same_pod(world: &World) {
     delete(world, "again").await;
 }
 
-async fn a_link_is_extended_revoked_and_ends(world: &World) {
+/// The URLs that it had.
+async fn a_link_is_extended_revoked_and_ends(world: &World) -> [String; 2] {
     let message = world.send(MIB).await;
     world
         .apply("linked", message, json!({"link": {"ttl": "1h"}}))
@@ -161,6 +170,68 @@ async fn a_link_is_extended_revoked_and_ends(world: &World) {
     world.succeeded("brief").await;
     eventually("its link has ended", async || world.links_of("brief") == 0).await;
     delete(world, "brief").await;
+    [first.url, second.url]
+}
+
+async fn a_link_that_was_taken_back_before_it_was_made_ends_at_once(world: &World) {
+    world.set_rate(Some(4 * MIB));
+    world.transfer("hasty", 40 * MIB).await;
+    world.under_way("hasty").await;
+    let revoked = json!({"link": {"revoked": true}});
+    world.change("hasty", revoked).await;
+    world.set_rate(None);
+    // The transfer goes on: the object is wanted.
+    world.succeeded("hasty").await;
+    let status = world
+        .until("hasty", "revoked", |status| status.link.is_none())
+        .await;
+    assert_eq!((status.phase, status.attempt), (Phase::Succeeded, 1));
+    let left = (world.objects_of("hasty"), world.links_of("hasty"));
+    assert_eq!(left, (1, 0));
+    delete(world, "hasty").await;
+}
+
+async fn an_object_that_is_stored_already_is_adopted(world: &World) {
+    use telestream_sim::oci::{Effect, Fault, Operation};
+    // Given a job that is tried once, and whose object is stored, but gets no link
+    let oci = world.sim.oci();
+    oci.add_fault(Fault {
+        operations: vec![Operation::CreatePreauthenticatedRequest],
+        ..Fault::of(Effect::Refuse {
+            status: 503,
+            code: "ServiceUnavailable".into(),
+            message: "come again".into(),
+        })
+    });
+    let message = world.send(MIB).await;
+    let once = json!({"retry": {"limit": 0}});
+    world.apply("adopted", message, once).await;
+    let is_found = |status: &telestream::api::TransferJobStatus| status.adoption_attempt.is_some();
+    world.until("adopted", "found", is_found).await;
+    oci.clear_faults();
+    // Then one more attempt finds it, and only makes the link
+    let status = world.succeeded("adopted").await;
+    assert_eq!((status.attempt, status.failures), (2, 1));
+    let left = (world.objects_of("adopted"), world.links_of("adopted"));
+    assert_eq!(left, (1, 1));
+    delete(world, "adopted").await;
+}
+
+/// Neither links nor what Secrets hold nor names of files.
+async fn no_log_tells_what_nobody_should_know(world: &World, links: &[String]) {
+    let log = world.kubelet.log("telestream");
+    assert!(log.contains("reported") && log.contains("wrote status"));
+    let mut canaries = vec!["holiday".to_owned()];
+    canaries.extend(links.iter().map(|url| {
+        let (_, token) = url.split_once("/p/").expect("the URL of a link");
+        token.split('/').next().unwrap().to_owned()
+    }));
+    canaries.extend(world.secrets().await);
+    assert!(canaries.len() > 10, "{}", canaries.len());
+    for (number, canary) in canaries.iter().enumerate() {
+        // By its number: what a test prints is a log, too.
+        assert!(!log.contains(canary.as_str()), "canary {number}");
+    }
 }
 
 async fn a_job_is_deleted_when_it_has_been_kept_for_long_enough(world: &World) {

@@ -2,6 +2,7 @@
 //! when anything dies, is cut off, or lies.
 
 mod beginning;
+mod caches;
 mod chaos;
 mod crashes;
 mod deletion;

@@ -10,16 +10,27 @@ use kube::{
 };
 use serde_json::json;
 use telestream::api::{TransferJob, TransferJobStatus};
-use tokio::time::sleep;
+use telestream_sim::oci::{Effect, Fault, Operation};
+use tokio::time::{sleep, timeout};
 
 use crate::world::{MIB, NAMESPACE, World, eventually};
 
 /// How long the API server is away: longer than a worker may be silent otherwise.
 const OUTAGE: Duration = Duration::from_secs(130);
 
+/// Links that are ended at a time: more than the controller reconciles jobs.
+const MANY: usize = 24;
+
+/// How many of them at least are waited for until all that can be held up is.
+const HELD: u64 = 8;
+
+/// How soon a small file is through while Object Storage answers the controller nothing: sooner than
+/// a request to it is given up.
+const SOON: Duration = Duration::from_secs(45);
+
 /// By how many seconds a clock is wrong: workers are silent for less, and requests to Object Storage
 /// are refused five minutes off.
-const FAST: i64 = 240;
+const WRONG: i64 = 240;
 
 /// How often a watch is begun at most while the API server is away, of all sessions together.
 const PATIENT_TRIES: usize = 150;
@@ -169,10 +180,66 @@ async fn next_second(made: Timestamp) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_controller_whose_clock_is_wrong_does_nobody_harm() {
-    let world = World::install("clocks", json!({"controller": {"replicas": 2}})).await;
+async fn an_object_storage_that_hangs_holds_up_no_bookkeeping() {
+    let world = World::install("hanging", json!({})).await;
+    let message = world.send(MIB).await;
+    let names: Vec<_> = (0..MANY).map(|number| format!("link-{number}")).collect();
+    for name in &names {
+        world.apply(name, message, json!({})).await;
+    }
+    for name in &names {
+        world.succeeded(name).await;
+    }
+    // Given an Object Storage that does not say which links there are
+    let oci = world.sim.oci();
+    oci.reset_traffic();
+    oci.add_fault(Fault {
+        operations: vec![Operation::ListPreauthenticatedRequests],
+        ..Fault::of(Effect::Delay { millis: 3_600_000 })
+    });
+    // When many links are to be ended
+    for name in &names {
+        let revoked = json!({"link": {"revoked": true}});
+        world.change(name, revoked).await;
+    }
+    eventually("links are looked for", async || {
+        oci.traffic()
+            .requests(Operation::ListPreauthenticatedRequests)
+            >= HELD
+    })
+    .await;
+    // Then others are told of their ends, and stopped when that is asked for
+    let others = async {
+        world.transfer("meanwhile", MIB).await;
+        world.succeeded("meanwhile").await;
+        let suspended = json!({"suspend": true});
+        world.apply("suspended", message, suspended).await;
+        let says_so = |status: &TransferJobStatus| status.reason.as_deref() == Some("Suspended");
+        world.until("suspended", "suspended", says_so).await;
+    };
+    timeout(SOON, others).await.expect("nobody waits for links");
+    assert_eq!(world.links_of("link-0"), 1, "it does hang");
+    // And when it answers again, all links end
+    oci.clear_faults();
+    for name in &names {
+        eventually("its link is gone", async || world.links_of(name) == 0).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_controller_whose_clock_is_fast_does_nobody_harm() {
+    a_wrong_clock_does_nobody_harm("fast", WRONG).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_controller_whose_clock_is_slow_does_nobody_harm() {
+    a_wrong_clock_does_nobody_harm("slow", -WRONG).await;
+}
+
+async fn a_wrong_clock_does_nobody_harm(name: &str, wrong: i64) {
+    let world = World::install(name, json!({"controller": {"replicas": 2}})).await;
     // Given controllers whose clocks are as wrong as Object Storage lets pass
-    world.kubelet.set_clock("telestream-controller", FAST);
+    world.kubelet.set_clock("telestream-controller", wrong);
     for pod in world.controllers() {
         world.kubelet.signal(&pod, "KILL");
     }
@@ -206,7 +273,8 @@ async fn a_controller_whose_clock_is_wrong_does_nobody_harm() {
             .unwrap()
             .0
             .duration_since(Timestamp::now());
-        assert!(skew.as_secs() > FAST / 2, "their clocks are right: {skew}");
+        let is_wrong = skew.as_secs() * wrong.signum() > WRONG / 2;
+        assert!(is_wrong, "their clocks are right: {skew}");
     }
     let revoked = json!({"link": {"revoked": true}});
     world.change("runs", revoked).await;

@@ -15,6 +15,9 @@ const KEYS: &str = "EXISTS {telestream.telestream}:entries {telestream.telestrea
 /// How many wait there at a time.
 const MANY: usize = 6;
 
+/// How many are deleted that wait.
+const CANCELLED: usize = 20;
+
 /// How many wait in it, and one entry that says whose queue it is.
 const COUNT: &str = "HLEN {telestream.telestream}:entries";
 
@@ -74,6 +77,64 @@ async fn whatever_becomes_of_redis_every_job_runs_once() {
             "{name}"
         );
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_is_deleted_waits_no_more_and_turns_go_round() {
+    let world = World::install("ghosts", json!({"worker": {"slots": 1}})).await;
+    let admin = world.redis.admin().await;
+    let wait = async |count: usize| {
+        eventually(&format!("{count} wait in the queue"), async || {
+            admin.run::<usize>(COUNT).await == count + 1
+        })
+        .await;
+    };
+    // Given many jobs of one user that no worker was ever given
+    world
+        .kubelet
+        .set_trouble(Some(Trouble::Unschedulable))
+        .await;
+    let message = world.send(2 * MIB).await;
+    let asks = async |name: String, user: i64| {
+        let requester = json!({"userId": user, "chatId": user});
+        world
+            .apply(&name, message, json!({ "requester": requester }))
+            .await;
+    };
+    for number in 0..CANCELLED {
+        asks(format!("cancelled-{number}"), 1).await;
+    }
+    wait(CANCELLED).await;
+    // When they are deleted
+    for number in 0..CANCELLED {
+        let name = format!("cancelled-{number}");
+        let parameters = DeleteParams::default();
+        world.jobs.delete(&name, &parameters).await.unwrap();
+        world.gone(&name).await;
+    }
+    // Then they wait no more, nor do they come back with those that wait when the queue is filled anew
+    wait(0).await;
+    for user in 1..=2 {
+        for number in 0..MANY / 2 {
+            asks(format!("user-{user}-{number}"), user).await;
+        }
+    }
+    wait(MANY).await;
+    admin.run::<()>("FLUSHALL").await;
+    wait(MANY).await;
+    // And the next jobs of that user take turns with those of another, a second or more each
+    world.set_rate(Some(MIB));
+    world.kubelet.set_trouble(None).await;
+    let mut users = Vec::new();
+    for user in 1..=2 {
+        for number in 0..MANY / 2 {
+            let status = world.succeeded(&format!("user-{user}-{number}")).await;
+            users.push((status.start_time.unwrap().0, user));
+        }
+    }
+    users.sort();
+    let users: Vec<_> = users.into_iter().map(|(_, user)| user).collect();
+    assert_eq!(users, [1, 2].repeat(MANY / 2));
 }
 
 /// Many wait in the queue, and no pod runs that they could be given.

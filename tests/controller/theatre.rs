@@ -8,7 +8,11 @@ use std::{
     time::Duration,
 };
 
-use axum::http::{Request, Response};
+use axum::{
+    body::{Body as Stream, Bytes, HttpBody},
+    http::{Request, Response, StatusCode},
+};
+use futures::StreamExt as _;
 use k8s_openapi::api::{apps::v1::Deployment, core::v1::ConfigMap};
 use kube::{
     Api, Config,
@@ -23,7 +27,12 @@ use telestream::{
     ops::{self, env::Environment, http::Health, metrics::Metrics},
 };
 use tempfile::TempDir;
-use tokio::{task::JoinHandle, time::timeout};
+use tokio::{
+    sync::mpsc,
+    task::JoinHandle,
+    time::{Instant, sleep_until, timeout},
+};
+use tokio_stream::wrappers::UnboundedReceiverStream;
 use tokio_util::sync::CancellationToken;
 use tower::{Layer, Service};
 
@@ -186,6 +195,10 @@ pub enum Fate {
     Held,
     /// It is sent, and its answer never comes.
     Unanswered,
+    /// It is sent, and each piece of its answer's body comes so much later.
+    Late(Duration),
+    /// It is never sent, and answered with this status.
+    Refused(u16),
 }
 
 /// What becomes of each request.
@@ -226,11 +239,12 @@ where
     S::Future: Send + 'static,
     S::Error: Send + 'static,
     F: Fates,
-    B: Send + 'static,
+    B: HttpBody<Data = Bytes> + Send + 'static,
+    B::Error: Into<axum::BoxError>,
 {
-    type Response = S::Response;
+    type Response = Response<Stream>;
     type Error = S::Error;
-    type Future = Pin<Box<dyn Future<Output = Result<S::Response, S::Error>> + Send>>;
+    type Future = Pin<Box<dyn Future<Output = Result<Response<Stream>, S::Error>> + Send>>;
 
     fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
         self.inner.poll_ready(context)
@@ -239,14 +253,17 @@ where
     fn call(&mut self, request: Request<Body>) -> Self::Future {
         let fates = Arc::clone(&self.fates);
         let fate = fates.of(&request);
-        let reply = (fate != Fate::Held).then(|| self.inner.call(request));
+        let is_sent = !matches!(fate, Fate::Held | Fate::Refused(_));
+        let reply = is_sent.then(|| self.inner.call(request));
         Box::pin(async move {
             let answer = match reply {
-                Some(reply) => Some(reply.await),
+                Some(reply) => Some(reply.await?.map(Stream::new)),
                 None => None,
             };
-            match answer {
-                Some(answer) if fate == Fate::Answered => answer,
+            match (answer, fate) {
+                (Some(answer), Fate::Answered) => Ok(answer),
+                (Some(answer), Fate::Late(by)) => Ok(answer.map(|body| late(body, by))),
+                (_, Fate::Refused(status)) => Ok(refusal(status)),
                 _ => {
                     fates.struck();
                     std::future::pending().await
@@ -254,4 +271,32 @@ where
             }
         })
     }
+}
+
+/// A body each piece of which comes so much later.
+fn late(body: Stream, by: Duration) -> Stream {
+    let (pieces_tx, pieces) = mpsc::unbounded_channel();
+    // It ends with the body, or when nobody listens.
+    tokio::spawn(async move {
+        let mut body = body.into_data_stream();
+        while let Some(piece) = body.next().await {
+            if pieces_tx.send((Instant::now() + by, piece)).is_err() {
+                return;
+            }
+        }
+    });
+    let pieces = UnboundedReceiverStream::new(pieces).then(|(due, piece)| async move {
+        sleep_until(due).await;
+        piece
+    });
+    Stream::from_stream(pieces)
+}
+
+/// What the API server says when it refuses.
+fn refusal(status: u16) -> Response<Stream> {
+    let body = json!({"kind": "Status", "apiVersion": "v1", "status": "Failure", "code": status,
+        "message": "refused on the way", "reason": "Refused"});
+    let mut refusal = Response::new(Stream::from(body.to_string()));
+    *refusal.status_mut() = StatusCode::from_u16(status).unwrap();
+    refusal
 }

@@ -43,6 +43,9 @@ const HOME: DcId = DcId(2);
 /// What some of Oracle's documents say that parts must have.
 const MINIMUM_PART_SIZE: u64 = 10 * MIB;
 
+/// Shorter words are no secrets.
+const SECRET_LENGTH: usize = 24;
+
 /// How long anything may take that is waited for.
 const PATIENCE: Duration = Duration::from_mins(4);
 
@@ -288,16 +291,51 @@ impl World {
 
     /// The events that tell of a job: how often each, by its reason.
     pub async fn events(&self, job: &str) -> BTreeMap<String, i32> {
-        let events: Api<Event> = Api::namespaced(self.client.clone(), NAMESPACE);
         let mut counts = BTreeMap::new();
-        for event in events.list(&ListParams::default()).await.unwrap() {
-            let about = event.regarding.and_then(|about| about.name);
-            if about.as_deref() == Some(job) {
-                let times = event.series.map_or(1, |series| series.count);
-                *counts.entry(event.reason.unwrap_or_default()).or_default() += times;
-            }
+        for event in self.events_of(job).await {
+            let times = event.series.map_or(1, |series| series.count);
+            *counts.entry(event.reason.unwrap_or_default()).or_default() += times;
         }
         counts
+    }
+
+    /// What the events of that reason say of a job.
+    pub async fn notes(&self, job: &str, reason: &str) -> Vec<String> {
+        let mut events = self.events_of(job).await;
+        events.retain(|event| event.reason.as_deref() == Some(reason));
+        events.into_iter().filter_map(|event| event.note).collect()
+    }
+
+    async fn events_of(&self, job: &str) -> Vec<Event> {
+        let events: Api<Event> = Api::namespaced(self.client.clone(), NAMESPACE);
+        let mut events = events.list(&ListParams::default()).await.unwrap().items;
+        events.retain(|event| {
+            let about = event
+                .regarding
+                .as_ref()
+                .and_then(|about| about.name.as_deref());
+            about == Some(job)
+        });
+        events
+    }
+
+    /// What Secrets hold that is long enough to be one: keys, by their lines, and the words of
+    /// sessions.
+    pub async fn secrets(&self) -> Vec<String> {
+        let secrets: Api<Secret> = Api::namespaced(self.client.clone(), NAMESPACE);
+        let all = secrets.list(&ListParams::default()).await.unwrap();
+        let data = all.into_iter().filter_map(|secret| secret.data).flatten();
+        let values = data
+            // The credentials' file says who signs, not with what.
+            .filter(|(key, _)| key != "config")
+            .filter_map(|(_, value)| String::from_utf8(value.0).ok());
+        values
+            .flat_map(|text| {
+                let words = text.split(|c: char| c.is_whitespace() || "\",:{}[]".contains(c));
+                words.map(str::to_owned).collect::<Vec<_>>()
+            })
+            .filter(|word| word.len() >= SECRET_LENGTH)
+            .collect()
     }
 
     /// Gives a slot a new session.

@@ -354,6 +354,44 @@ fn what_strays_have_left_is_removed_when_they_cannot_act_any_more() {
 }
 
 #[test]
+fn what_a_failed_job_has_made_is_removed_before_its_user_is_told() {
+    let asked = json!({"spec": {"requester": {"userId": 1, "chatId": 1}}});
+    let lost = json!({"status": {"strayUntil": "2026-11-02T00:05:00Z"}});
+    let failed = outcome("PermanentFailure", "NoMedia", 1);
+    let after = |job: TransferJob, status| TransferJob {
+        status: Some(status),
+        ..job
+    };
+    for (what, change, is_removed_now) in [
+        ("nobody acts any more", json!([asked, failed]), true),
+        ("a stray may add to it", json!([asked, failed, lost]), false),
+    ] {
+        let job = running_job(&change);
+        let status = written(decide(&job, PodSight::Alive, now()));
+        assert_eq!(status.phase, Phase::Failed, "{what}");
+        let job = after(job, status);
+        let step = decide(&job, PodSight::Gone, now());
+        if !is_removed_now {
+            let until = at("2026-11-02T00:05:00Z");
+            assert_eq!(step, Step::Rest(Some(until)), "{what}");
+            continue;
+        }
+        let Step::RemoveLeftovers(then) = step else {
+            panic!("{what}: {step:?}")
+        };
+        let job = after(job, then.status);
+        assert!(
+            matches!(decide(&job, PodSight::Gone, now()), Step::Rest(_)),
+            "{what}: its user has to be told yet"
+        );
+    }
+    // One that no worker was given has made nothing.
+    let late = json!({"spec": {"activeDeadlineSeconds": 60}, "status": {"attempt": 0}});
+    let status = written(decide(&waiting_job(&late), PodSight::Gone, now()));
+    assert_eq!((status.phase, status.stray_until), (Phase::Failed, None));
+}
+
+#[test]
 fn the_link_follows_the_spec() {
     let condition = |job: &TransferJob| {
         let status = job.status.as_ref().unwrap();
@@ -773,6 +811,20 @@ fn retries_double_and_never_come_before_a_server_allows_them() {
     assert!(wait(0, json!(1_400)) >= 1_400.0);
 }
 
+#[test]
+fn jobs_that_failed_together_do_not_come_back_together() {
+    let due = |uid: String| {
+        let change = with(
+            outcome("TransientFailure", "R", 1),
+            &json!({"metadata": {"uid": uid}}),
+        );
+        let status = written(decide(&running_job(&change), PodSight::Alive, now()));
+        status.next_attempt_time.unwrap().0
+    };
+    let times: BTreeSet<_> = (0..20).map(|number| due(format!("uid-{number}"))).collect();
+    assert!(times.len() > 10, "{times:?}");
+}
+
 /// Any status that the API server would take.
 fn any_change() -> impl Strategy<Value = Value> {
     let outcomes = prop_oneof![
@@ -804,19 +856,65 @@ fn any_change() -> impl Strategy<Value = Value> {
             json!({"spec": {"link": {"ttl": "30d"}}}),
             json!({"spec": {"link": {"ttl": "1s"}}}),
             json!({"spec": {"ttlSecondsAfterFinished": 1}}),
-            json!({"status": {"assignment": {"pod": "p", "podUID": "pu", "slot": 0, "attempt": 1,
-                "time": "2026-11-01T23:59:00Z", "stop": "Stalled"}}}),
             json!({"status": {"strayUntil": "2026-11-02T00:05:00Z"}}),
             json!({"status": {"strayUntil": "2026-11-01T00:05:00Z"}}),
             succeeded(),
             json!({"status": {"assignment": null}}),
             json!({"status": null}),
+            stopping("Stalled"),
+            stopping("DeadlineExceeded"),
+            json!({"spec": {"requester": {"userId": 1, "chatId": 1}}}),
+            json!({"status": {"notified": {"time": NOW, "delivery": "Sending"}}}),
+            json!({"status": {"notified": {"time": NOW}}}),
+            json!({"metadata": {"labels": {names::FINISHED_LABEL: "1"}}}),
+            json!({"status": {"attempt": 2, "assignment": {"pod": "p", "podUID": "pu", "slot": 0, "attempt": 2,
+                "time": "2026-11-01T23:59:00Z"}}}),
+            json!({"status": {"adoptionAttempt": 1}}),
+            json!({"status": {"adoptionAttempt": 2}}),
+            json!([succeeded(), renewing()]),
             json!({"status": {"failures": 3, "interruptions": 20}}),
             json!({"status": {"nextAttemptTime": "2026-11-02T00:01:00Z"}}),
         ]),
         0..5,
     );
     (outcomes, pieces).prop_map(|(outcome, pieces)| pieces.iter().fold(outcome, with))
+}
+
+/// A worker that was told to stop.
+fn stopping(reason: &str) -> Value {
+    json!({"status": {"assignment": {"pod": "p", "podUID": "pu", "slot": 0, "attempt": 1,
+        "time": "2026-11-01T23:59:00Z", "stop": reason}}})
+}
+
+/// Another link than before is in the status.
+fn renewing() -> Value {
+    json!({"status": {"conditions": [
+        {"type": "Complete", "status": "True", "reason": "R", "message": "", "lastTransitionTime": NOW},
+        {"type": "LinkReady", "status": "True", "reason": RENEWING, "message": "", "lastTransitionTime": NOW},
+    ]}})
+}
+
+/// What may be noticed of a worker: it was heard of no earlier than it moved.
+fn any_signs() -> impl Strategy<Value = Signs> {
+    let ago = |limit: SignedDuration| {
+        prop::sample::select(vec![
+            now(),
+            now() - limit + SignedDuration::from_secs(1),
+            now() - limit,
+        ])
+    };
+    let stopping = prop::option::of(ago(STOP_GRACE));
+    (ago(SILENCE_LIMIT), ago(STANDSTILL_LIMIT), stopping).prop_map(|(heard, moved, stopping)| {
+        Signs {
+            heard,
+            moved: moved.min(heard),
+            stopping,
+        }
+    })
+}
+
+fn any_sight() -> impl Strategy<Value = Sight> {
+    (any_pod(), any_signs()).prop_map(|(pod, signs)| Sight { pod, signs })
 }
 
 fn any_pod() -> impl Strategy<Value = PodSight> {
@@ -888,12 +986,16 @@ fn followed(mut job: TransferJob, step: Step, is_found: bool) -> Option<Transfer
 
 proptest! {
     #[test]
-    fn following_the_steps_comes_to_rest(change in any_change(), pod in any_pod(), is_found in any::<bool>()) {
+    fn following_the_steps_comes_to_rest(change in any_change(), sight in any_sight(), is_found in any::<bool>()) {
         let mut job = running_job(&change);
         let mut attempt = job.status.as_ref().map_or(0, |status| status.attempt);
         for _ in 0..10 {
-            let step = decide(&job, pod, now());
-            prop_assert_eq!(&step, &decide(&job, pod, now()), "deciding twice decides the same");
+            let step = super::decide(&job, &sight, &POLICY, now());
+            let again = super::decide(&job, &sight, &POLICY, now());
+            prop_assert_eq!(&step, &again, "deciding twice decides the same");
+            if let Step::Rest(Some(wake)) = &step {
+                prop_assert!(*wake > now(), "it does not rest until what is past");
+            }
             let before = job.clone();
             match followed(job, step, is_found) {
                 None => return Ok(()),
@@ -910,14 +1012,14 @@ proptest! {
     }
 
     #[test]
-    fn what_has_ended_well_or_badly_stays_so(change in any_change(), pod in any_pod(), is_found in any::<bool>()) {
+    fn what_has_ended_well_or_badly_stays_so(change in any_change(), sight in any_sight(), is_found in any::<bool>()) {
         let mut job = running_job(&change);
         let mut was_finished = false;
         for _ in 0..10 {
             let is_now = job.status.as_ref().is_some_and(is_finished);
             prop_assert!(is_now || !was_finished, "{job:?}");
             was_finished = is_now;
-            let step = decide(&job, pod, now());
+            let step = super::decide(&job, &sight, &POLICY, now());
             if was_finished {
                 prop_assert!(job.metadata.deletion_timestamp.is_some() || !is_waiting(&job, now()));
             }
