@@ -94,6 +94,14 @@ impl Error {
         }
     }
 
+    /// Whether the file reference that was used has ended: the message has a new one.
+    pub(super) fn is_of_the_file_reference(&self) -> bool {
+        let Self::Rpc(RpcError { name, .. }) = self else {
+            return false;
+        };
+        name.starts_with("FILE_REFERENCE_") || name == "FILEREF_UPGRADE_NEEDED"
+    }
+
     /// One CamelCase word for metrics, events and conditions.
     pub fn reason(&self) -> &'static str {
         match self {
@@ -126,15 +134,22 @@ impl From<RpcError> for Error {
     fn from(error: RpcError) -> Self {
         match (error.code, error.name.as_str()) {
             (420, _) => Self::FloodWait(Duration::from_secs(u64::from(error.value.unwrap_or(1)))),
-            (401 | 406, _) => Self::SessionRefused { name: error.name },
+            (401, name) if is_of_the_session(name) => Self::SessionRefused { name: error.name },
+            (406, "AUTH_KEY_DUPLICATED") => Self::SessionRefused { name: error.name },
             (
-                400,
+                400 | 406,
                 "CHANNEL_INVALID" | "CHANNEL_PRIVATE" | "MESSAGE_ID_INVALID" | "MSG_ID_INVALID"
                 | "PEER_ID_INVALID",
             ) => Self::MessageNotFound,
             _ => Self::Rpc(error),
         }
     }
+}
+
+/// Whether a 401 of this name is about the session, and not about the one request.
+fn is_of_the_session(name: &str) -> bool {
+    let of_the_session = ["AUTH_KEY_", "SESSION_", "USER_DEACTIVATED"];
+    of_the_session.iter().any(|begin| name.starts_with(begin))
 }
 
 #[cfg(test)]
@@ -168,7 +183,33 @@ mod tests {
                 "SessionRefused",
                 Class::Permanent,
             ),
+            (401, "SESSION_REVOKED", "SessionRefused", Class::Permanent),
+            (
+                401,
+                "USER_DEACTIVATED_BAN",
+                "SessionRefused",
+                Class::Permanent,
+            ),
+            (
+                401,
+                "ACTIVE_USER_REQUIRED",
+                "TelegramRefused",
+                Class::Permanent,
+            ),
             (400, "CHANNEL_PRIVATE", "MessageNotFound", Class::Permanent),
+            (406, "CHANNEL_PRIVATE", "MessageNotFound", Class::Permanent),
+            (
+                406,
+                "FILEREF_UPGRADE_NEEDED",
+                "TelegramRefused",
+                Class::Permanent,
+            ),
+            (
+                406,
+                "TOPIC_CLOSED",
+                "TelegramRefused",
+                Class::Permanent,
+            ),
             (400, "LOCATION_INVALID", "TelegramRefused", Class::Permanent),
             (500, "RPC_CALL_FAIL", "TelegramRefused", Class::Transient),
             (-503, "Timeout", "TelegramRefused", Class::Transient),

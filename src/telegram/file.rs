@@ -156,9 +156,7 @@ impl RemoteFile {
                 self.data_centre
                     .store(data_centre.ok_or(error)?, Ordering::Relaxed);
             }
-            Error::Rpc(rpc) if rpc.name.starts_with("FILE_REFERENCE_") => {
-                self.refresh(used).await?;
-            }
+            _ if error.is_of_the_file_reference() => self.refresh(used).await?,
             Error::SessionRefused { name } if name == "AUTH_KEY_UNREGISTERED" => {
                 self.telegram
                     .authorize(self.data_centre.load(Ordering::Relaxed))

@@ -35,6 +35,11 @@ async fn what_telegram_does_wrong_is_got_over() {
             1,
             rpc_error(400, "FILE_REFERENCE_EXPIRED"),
         ),
+        (
+            "a reference of another age",
+            1,
+            rpc_error(406, "FILEREF_UPGRADE_NEEDED"),
+        ),
         ("a migration", 1, rpc_error(303, "FILE_MIGRATE_4")),
         ("lost answers", 3, Effect::Lose),
         ("answers broken off", 3, Effect::Cut { bytes: 100_000 }),
@@ -101,6 +106,25 @@ async fn a_session_that_is_refused_is_told_apart() {
         assert!(error.to_string().contains(name), "{error}");
         assert_eq!(world.left_by(&sent), (0, 0, 0));
     }
+}
+
+/// A bot that was removed from a channel is told so with 406: no fault of the session's.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_channel_that_is_closed_to_us_is_a_reason_and_the_session_goes_on() {
+    let world = World::start().await;
+    let sent = world.send(MIB, HOME).await;
+    world.sim.telegram().add_fault(Fault {
+        methods: vec!["channels.getMessages".into()],
+        times: Some(1),
+        ..Fault::of(rpc_error(406, "CHANNEL_PRIVATE"))
+    });
+    let error = world.transfer(&sent).await.unwrap_err();
+    assert_eq!(
+        (error.reason(), error.class()),
+        ("MessageNotFound", Class::Permanent)
+    );
+    let delivery = world.transfer(&sent).await.unwrap();
+    assert_eq!(world.assert_arrived(&sent, &delivery).await, 0);
 }
 
 #[tokio::test(flavor = "multi_thread")]
