@@ -3,12 +3,11 @@
 use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use grammers_client::{
-    SenderPool,
+    InvocationError, SenderPool,
     sender::{ConnectionParams, NoRetries, SenderPoolHandle},
-    tl::{self, RemoteCall},
+    tl::{self, Deserializable as _, RemoteCall},
 };
 use grammers_session::{Session as _, storages::MemorySession};
-use mtproto::AuthKey;
 use tokio::{
     sync::Mutex,
     task::JoinHandle,
@@ -16,10 +15,7 @@ use tokio::{
 };
 use tracing::warn;
 
-use super::{
-    ApiId, Error, Session,
-    files::{Centre, Doors, Opener, greeting},
-};
+use super::{ApiId, Error, Session, files::Opener, source::Source};
 
 /// A call that takes longer is given up, and its connection with it.
 const CALL_TIMEOUT: Duration = Duration::from_secs(30);
@@ -40,14 +36,14 @@ pub struct Account {
 
 /// An account in use. There is one per process: Telegram ends a session that is used twice.
 pub struct Telegram {
-    account: Account,
+    pub(super) account: Account,
     pool: Mutex<Pool>,
     /// What Telegram says of where its data centres are, once it was asked.
-    addresses: Mutex<Option<Arc<[tl::types::DcOption]>>>,
-    centres: Mutex<HashMap<i32, Arc<Centre>>>,
+    pub(super) addresses: Mutex<Option<Arc<[tl::types::DcOption]>>>,
+    pub(super) sources: Mutex<HashMap<i32, Arc<Source>>>,
     /// What came of making foreign data centres know the identity.
     authorizations: Mutex<HashMap<i32, Authorization>>,
-    opener: Arc<Opener>,
+    pub(super) opener: Arc<Opener>,
 }
 
 /// What came of making a data centre know the identity.
@@ -78,6 +74,10 @@ struct Pool {
 impl FileConnections {
     /// More than Telegram's own apps use.
     const MOST: usize = 8;
+
+    pub(super) fn get(self) -> usize {
+        self.0
+    }
 }
 
 impl Default for FileConnections {
@@ -108,7 +108,7 @@ impl Telegram {
             pool: Mutex::new(Pool::start(&account)),
             account,
             addresses: Mutex::default(),
-            centres: Mutex::default(),
+            sources: Mutex::default(),
             authorizations: Mutex::default(),
             opener: Arc::new(Opener::start()),
         });
@@ -125,9 +125,15 @@ impl Telegram {
 
     /// Calls a method at a data centre, once, under a deadline.
     async fn call<R: RemoteCall>(&self, data_centre: i32, request: &R) -> Result<R::Return, Error> {
+        let reply = self.call_raw(data_centre, &request.to_bytes()).await?;
+        Ok(R::Return::from_bytes(&reply).map_err(InvocationError::from)?)
+    }
+
+    /// The same, of bytes: a function of the API, and the object that it returns.
+    pub(super) async fn call_raw(&self, data_centre: i32, query: &[u8]) -> Result<Vec<u8>, Error> {
         let handle = self.pool().await;
-        let Ok(reply) = timeout(CALL_TIMEOUT, handle.invoke_in_dc(data_centre, request)).await
-        else {
+        let call = handle.raw_invoke_in_dc(data_centre, query.to_vec());
+        let Ok(reply) = timeout(CALL_TIMEOUT, call).await else {
             // A connection that does not answer may be half open: the next call gets a new one.
             handle.disconnect_from_dc(data_centre);
             return Err(Error::Timeout(CALL_TIMEOUT));
@@ -179,56 +185,8 @@ impl Telegram {
         self.call(data_centre, &import).await.map(drop)
     }
 
-    /// The data centre that stores files under that number.
-    ///
-    /// # Errors
-    /// What keeps us from finding it, or from being known there.
-    pub(super) async fn centre(&self, data_centre: i32) -> Result<Arc<Centre>, Error> {
-        let mut centres = self.centres.lock().await;
-        if let Some(centre) = centres.get(&data_centre) {
-            return Ok(Arc::clone(centre));
-        }
-        let doors = self.doors(data_centre).await?;
-        let key = self.key(data_centre).await?;
-        let centre = Arc::new(Centre::new(
-            doors,
-            AuthKey::new(key),
-            greeting(self.account.api_id),
-            Arc::clone(&self.opener),
-        ));
-        centres.insert(data_centre, Arc::clone(&centre));
-        Ok(centre)
-    }
-
-    /// Forgets where a data centre is, unless that was looked up again since `centre` was in use:
-    /// the next read asks Telegram.
-    pub(super) async fn forget(&self, data_centre: i32, centre: &Arc<Centre>) {
-        let mut centres = self.centres.lock().await;
-        let used = centres.get(&data_centre);
-        if used.is_some_and(|used| Arc::ptr_eq(used, centre)) {
-            centres.remove(&data_centre);
-            *self.addresses.lock().await = None;
-        }
-    }
-
-    /// Where a data centre is reached, as Telegram says.
-    async fn doors(&self, data_centre: i32) -> Result<Doors, Error> {
-        let mut addresses = self.addresses.lock().await;
-        let options = if let Some(options) = &*addresses {
-            Arc::clone(options)
-        } else {
-            let tl::enums::Config::Config(config) =
-                self.call_home(&tl::functions::help::GetConfig {}).await?;
-            let option = |tl::enums::DcOption::Option(option)| option;
-            let options = config.dc_options.into_iter().map(option).collect();
-            Arc::clone(addresses.insert(options))
-        };
-        Doors::among(&options, data_centre, self.account.file_connections.0)
-            .ok_or(Error::UnexpectedReply("help.getConfig"))
-    }
-
     /// The key of a data centre: the session's own, or else one that is agreed on now.
-    async fn key(&self, data_centre: i32) -> Result<[u8; 256], Error> {
+    pub(super) async fn key(&self, data_centre: i32) -> Result<[u8; 256], Error> {
         if let Some(key) = self.account.session.key(data_centre) {
             return Ok(key);
         }

@@ -9,6 +9,7 @@ mod file;
 mod files;
 mod locate;
 mod session;
+mod source;
 
 pub use connection::{Account, FileConnections, FileConnectionsError, Telegram};
 pub use error::Error;

@@ -503,3 +503,81 @@ async fn authorizations_are_carried_over_only_if_they_are_missing() {
     let traffic = world.sim.telegram().traffic();
     assert_eq!(traffic.door(HOME, Door::Main).calls_of(export), 1);
 }
+
+/// As the real data centres 1, 3 and 5: a second connection with the same key costs the key.
+#[tokio::test(flavor = "multi_thread")]
+async fn where_there_is_no_door_for_files_they_come_over_the_one_connection_there_is() {
+    for (dc, signed_in) in [
+        (HOME, SignedIn::All),
+        (ABROAD, SignedIn::All),
+        (ABROAD, SignedIn::Home),
+    ] {
+        let world = World::with(Nature {
+            signed_in,
+            ..Nature::default()
+        })
+        .await;
+        let telegram = world.sim.telegram();
+        telegram.set_door(dc, Door::Media, DoorConduct::Hide);
+        for _ in 0..2 {
+            let sent = world.send(40 * MIB + 1, dc).await;
+            world.set_telegram_rate(Some(16 * MIB));
+            let (delivery, ()) = tokio::join!(world.transfer(&sent), async {
+                until("something is stored", || world.stored(&sent) > 0).await;
+                telegram.expire_file_references();
+                world.set_telegram_rate(None);
+            });
+            let delivery = delivery.unwrap_or_else(|error| panic!("{dc}: {error}"));
+            assert_eq!(world.assert_arrived(&sent, &delivery).await, 0, "{dc}");
+        }
+        let traffic = telegram.traffic();
+        assert_eq!(traffic.door(dc, Door::Main).opened, 1, "{dc}");
+        assert_eq!(traffic.door(dc, Door::Media).opened, 0, "{dc}");
+        // However many reads found that they are not known, one has told of us for all.
+        let exports = traffic.door(HOME, Door::Main);
+        let expected = u64::from(signed_in == SignedIn::Home);
+        assert_eq!(exports.calls_of("auth.exportAuthorization"), expected);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_goes_wrong_where_there_is_no_door_for_files_is_got_over() {
+    for (what, times, effect) in [
+        ("a short flood wait", 3, rpc_error(420, "FLOOD_WAIT_1")),
+        ("a 500", 3, rpc_error(500, "RPC_CALL_FAIL")),
+        ("a short piece", 2, Effect::Short { bytes: 100 }),
+        ("a long piece", 2, Effect::Long { bytes: 100 }),
+        ("closed connections", 3, Effect::Close),
+        ("a refusal for too much", 2, Effect::Refuse { code: -429 }),
+        ("a migration", 1, rpc_error(303, "FILE_MIGRATE_4")),
+    ] {
+        let world = World::start().await;
+        let telegram = world.sim.telegram();
+        telegram.set_door(HOME, Door::Media, DoorConduct::Hide);
+        let sent = world.send(20 * MIB + 1, HOME).await;
+        world.spoil_telegram(9, Some(times), effect);
+        let delivery = world.transfer(&sent).await;
+        let delivery = delivery.unwrap_or_else(|error| panic!("{what}: {error}"));
+        let again = world.assert_arrived(&sent, &delivery).await;
+        assert!(again <= 16 * CHUNK, "{what}: {again} bytes again");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_cannot_be_got_over_where_there_is_no_door_for_files_is_a_reason() {
+    for (effect, reason) in [
+        (rpc_error(420, "FLOOD_WAIT_1400"), "TelegramFloodWait"),
+        (rpc_error(401, "AUTH_KEY_UNREGISTERED"), "SessionRefused"),
+        (Effect::Short { bytes: 1 }, "TelegramMisbehaved"),
+        (Effect::CdnRedirect, "CdnOnly"),
+    ] {
+        let world = World::start().await;
+        let telegram = world.sim.telegram();
+        telegram.set_door(HOME, Door::Media, DoorConduct::Hide);
+        let sent = world.send(3 * MIB, HOME).await;
+        world.spoil_telegram(2, None, effect);
+        let error = world.transfer(&sent).await.unwrap_err();
+        assert_eq!(error.reason(), reason);
+        assert_eq!(world.left_by(&sent), (0, 0, 0));
+    }
+}

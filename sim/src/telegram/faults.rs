@@ -252,6 +252,9 @@ pub enum DoorConduct {
     Close,
     /// They stay open, and nothing is ever read or sent.
     Ignore,
+    /// They are closed at once, and `help.getConfig` does not tell of the door: as of data centres
+    /// that have none for files.
+    Hide,
     /// They are passed on to another server.
     PassOn {
         /// Where it listens.

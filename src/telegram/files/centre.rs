@@ -21,6 +21,7 @@ use tokio::{
 use tracing::{debug, info, warn};
 
 use super::{
+    LONGEST_WAIT,
     buffers::{Budget, Buffer},
     connection::{self, ConnectionError, DEPTH, Endpoint, Order, Reply, Report},
     doors::Doors,
@@ -28,9 +29,6 @@ use super::{
     pace::Pace,
 };
 use crate::telegram::Error;
-
-/// Waits up to this long are waited out; longer ones are handed up, which frees the slot.
-const LONGEST_WAIT: Duration = Duration::from_secs(30);
 
 /// How long nothing at all may be answered before the data centre counts as out of reach.
 const PATIENCE: Duration = Duration::from_secs(45);
