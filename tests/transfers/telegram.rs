@@ -127,6 +127,28 @@ async fn a_channel_that_is_closed_to_us_is_a_reason_and_the_session_goes_on() {
     assert_eq!(world.assert_arrived(&sent, &delivery).await, 0);
 }
 
+/// Only a second refusal counts, of a connection that was begun after the first.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_key_that_is_unknown_for_once_is_tried_again_however_many_connections_broke() {
+    let unknown = |times| (Effect::Refuse { code: -404 }, times);
+    for faults in [
+        // Both connections of the beginning are refused.
+        vec![unknown(2)],
+        vec![(Effect::Close, 3), unknown(1)],
+    ] {
+        let world = World::start().await;
+        let sent = world.send(20 * MIB, HOME).await;
+        // Both are begun before the first of them is refused.
+        world.sim.telegram().set_latency(Duration::from_millis(100));
+        for (effect, times) in &faults {
+            world.spoil_telegram(0, Some(*times), effect.clone());
+        }
+        let delivery = world.transfer(&sent).await;
+        let delivery = delivery.unwrap_or_else(|error| panic!("{faults:?}: {error}"));
+        world.assert_arrived(&sent, &delivery).await;
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn an_address_that_is_of_another_data_centre_is_looked_up_anew() {
     let world = World::start().await;

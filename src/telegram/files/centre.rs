@@ -147,6 +147,9 @@ struct Dispatcher {
     /// Connections that broke since something was answered.
     failures: u32,
     failed: Option<ConnectionError>,
+    /// The last connection that had been begun when Telegram first said that it does not know the
+    /// key, if it has said so since something was answered.
+    unknown_key_since: Option<u64>,
     connect_at: Instant,
     last_progress: Instant,
     last_refusal: Option<Instant>,
@@ -174,6 +177,7 @@ impl Dispatcher {
             reports,
             failures: 0,
             failed: None,
+            unknown_key_since: None,
             connect_at: now,
             last_progress: now,
             last_refusal: None,
@@ -355,7 +359,7 @@ impl Dispatcher {
                 self.links.remove(&link_number);
                 self.server = server;
                 if let Some(why) = why {
-                    self.broke(why);
+                    self.broke(link_number, why);
                 }
                 for number in unanswered {
                     if let Some(fetch) = self.fetches.get_mut(&number) {
@@ -378,6 +382,7 @@ impl Dispatcher {
         self.last_progress = now;
         self.failures = 0;
         self.failed = None;
+        self.unknown_key_since = None;
         if let Some(fetch) = self.fetches.get_mut(&number) {
             fetch.asked = fetch.asked.saturating_sub(1);
         }
@@ -427,12 +432,12 @@ impl Dispatcher {
         }
     }
 
-    fn broke(&mut self, why: ConnectionError) {
+    fn broke(&mut self, link_number: u64, why: ConnectionError) {
         debug!(error = %why, failures = self.failures, "a connection to Telegram broke");
         let now = Instant::now();
         self.failures += 1;
         if let ConnectionError::Refused(code) = why {
-            if code == TransportCode::UNKNOWN_KEY && self.failures > 1 {
+            if code == TransportCode::UNKNOWN_KEY && self.is_confirmed(link_number) {
                 warn!("Telegram does not know the session's key");
                 let name = "AUTH_KEY_UNKNOWN";
                 return self.fail_all(|| Error::SessionRefused {
@@ -455,6 +460,12 @@ impl Dispatcher {
             self.connect_at = now + pause;
         }
         self.failed = Some(why);
+    }
+
+    /// Telegram does not know the key. Whether it says so again, on a connection that was begun
+    /// after it said so first.
+    fn is_confirmed(&mut self, link_number: u64) -> bool {
+        link_number > *self.unknown_key_since.get_or_insert(self.made)
     }
 
     /// What is due: fetches that take too long, and a data centre that is out of reach.
