@@ -7,18 +7,26 @@ use grammers_client::{
     sender::{ConnectionParams, NoRetries, SenderPoolHandle},
     tl::{self, Deserializable as _, RemoteCall},
 };
-use grammers_session::{Session as _, storages::MemorySession};
+use grammers_mtproto::transport;
 use tokio::{
     sync::Mutex,
     task::JoinHandle,
-    time::{Instant, timeout},
+    time::{Instant, sleep, timeout},
 };
 use tracing::warn;
 
-use super::{ApiId, Error, Session, files::Opener, source::Source};
+use super::{
+    ApiId, Error, Session,
+    files::Opener,
+    key_ring::{KeyRing, KeyRingError},
+    source::Source,
+};
 
 /// A call that takes longer is given up, and its connection with it.
 const CALL_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// The pause before connecting again with a key that does not seem to be known.
+const RECONNECT_PAUSE: Duration = Duration::from_millis(200);
 
 /// For how long a data centre that was made to know the identity is not told again.
 const AUTHORIZATION_SPAN: Duration = Duration::from_mins(1);
@@ -37,6 +45,7 @@ pub struct Account {
 /// An account in use. There is one per process: Telegram ends a session that is used twice.
 pub struct Telegram {
     pub(super) account: Account,
+    keys: Arc<KeyRing>,
     pool: Mutex<Pool>,
     /// What Telegram says of where its data centres are, once it was asked.
     pub(super) addresses: Mutex<Option<Arc<[tl::types::DcOption]>>>,
@@ -67,7 +76,6 @@ pub struct FileConnectionsError;
 /// A running sender pool. grammers ends the whole pool when one of its connections panics.
 struct Pool {
     handle: SenderPoolHandle,
-    memory: Arc<MemorySession>,
     runner: JoinHandle<()>,
 }
 
@@ -104,8 +112,10 @@ impl Telegram {
     /// # Errors
     /// [`Error::SessionRefused`] if it does not; otherwise what keeps us from asking.
     pub async fn connect(account: Account) -> Result<Arc<Self>, Error> {
+        let keys = Arc::new(KeyRing::new(&account.session));
         let telegram = Arc::new(Self {
-            pool: Mutex::new(Pool::start(&account)),
+            pool: Mutex::new(Pool::start(&account, &keys)),
+            keys,
             account,
             addresses: Mutex::default(),
             sources: Mutex::default(),
@@ -132,13 +142,26 @@ impl Telegram {
     /// The same, of bytes: a function of the API, and the object that it returns.
     pub(super) async fn call_raw(&self, data_centre: i32, query: &[u8]) -> Result<Vec<u8>, Error> {
         let handle = self.pool().await;
-        let call = handle.raw_invoke_in_dc(data_centre, query.to_vec());
-        let Ok(reply) = timeout(CALL_TIMEOUT, call).await else {
-            // A connection that does not answer may be half open: the next call gets a new one.
-            handle.disconnect_from_dc(data_centre);
-            return Err(Error::Timeout(CALL_TIMEOUT));
-        };
-        Ok(reply?)
+        // A key that does not seem to be known is tried once more, on another connection.
+        for is_last in [false, true] {
+            let has_key = self.keys.key(data_centre).is_some();
+            let call = handle.raw_invoke_in_dc(data_centre, query.to_vec());
+            let Ok(reply) = timeout(CALL_TIMEOUT, call).await else {
+                // A connection that does not answer may be half open: the next call gets a new one.
+                handle.disconnect_from_dc(data_centre);
+                return Err(Error::Timeout(CALL_TIMEOUT));
+            };
+            match reply {
+                Err(error) if has_key && tells_of_unknown_key(&error) => {
+                    warn!(data_centre, "Telegram does not know the session's key");
+                }
+                reply => return Ok(reply?),
+            }
+            if !is_last {
+                sleep(RECONNECT_PAUSE).await;
+            }
+        }
+        Err(Error::unknown_key())
     }
 
     /// Makes a foreign data centre know the identity. Telegram limits how often this may be done:
@@ -187,14 +210,12 @@ impl Telegram {
 
     /// The key of a data centre: the session's own, or else one that is agreed on now.
     pub(super) async fn key(&self, data_centre: i32) -> Result<[u8; 256], Error> {
-        if let Some(key) = self.account.session.key(data_centre) {
+        if let Some(key) = self.keys.key(data_centre) {
             return Ok(key);
         }
         self.authorize(data_centre).await?;
-        let memory = Arc::clone(&self.pool.lock().await.memory);
-        let option = memory.dc_option(data_centre).ok().flatten();
-        option
-            .and_then(|option| option.auth_key)
+        self.keys
+            .key(data_centre)
             .ok_or(Error::UnexpectedReply("auth.importAuthorization"))
     }
 
@@ -202,15 +223,30 @@ impl Telegram {
         let mut pool = self.pool.lock().await;
         if pool.runner.is_finished() {
             warn!("the Telegram connections broke down; starting them anew");
-            *pool = Pool::start(&self.account);
+            *pool = Pool::start(&self.account, &self.keys);
         }
         pool.handle.clone()
     }
 }
 
+/// Whether a call to a data centre that the session has a key for failed because it does not know
+/// that key. grammers has then tried to agree on another one: that may have failed, or succeeded.
+fn tells_of_unknown_key(error: &InvocationError) -> bool {
+    const UNKNOWN_KEY: u32 = 404;
+    match error {
+        InvocationError::Transport(transport::Error::BadStatus { status }) => {
+            *status == UNKNOWN_KEY
+        }
+        InvocationError::Authentication(_) => true,
+        InvocationError::Session(error) => {
+            matches!(error.downcast_ref(), Some(KeyRingError::Replaced(_)))
+        }
+        _ => false,
+    }
+}
+
 impl Pool {
-    fn start(account: &Account) -> Self {
-        let memory = Arc::new(MemorySession::from(account.session.to_grammers()));
+    fn start(account: &Account, keys: &Arc<KeyRing>) -> Self {
         let params = ConnectionParams {
             retry_policy: Box::new(NoRetries),
             ..ConnectionParams::default()
@@ -220,10 +256,9 @@ impl Pool {
             runner,
             handle,
             updates: _,
-        } = SenderPool::with_configuration(Arc::clone(&memory), account.api_id.get(), params);
+        } = SenderPool::with_configuration(Arc::clone(keys), account.api_id.get(), params);
         Self {
             handle: handle.thin,
-            memory,
             runner: tokio::spawn(runner.run()),
         }
     }

@@ -65,6 +65,13 @@ pub enum Error {
 }
 
 impl Error {
+    /// A data centre does not know the key that the session has for it.
+    pub(super) fn unknown_key() -> Self {
+        Self::SessionRefused {
+            name: "AUTH_KEY_UNKNOWN".to_owned(),
+        }
+    }
+
     /// The error that a server answered a call with: 420 and `FLOOD_WAIT_31`, for example.
     pub(super) fn from_rpc(code: i32, message: String) -> Self {
         Self::from(RpcError::from(types::RpcError {
@@ -204,12 +211,7 @@ mod tests {
                 "TelegramRefused",
                 Class::Permanent,
             ),
-            (
-                406,
-                "TOPIC_CLOSED",
-                "TelegramRefused",
-                Class::Permanent,
-            ),
+            (406, "TOPIC_CLOSED", "TelegramRefused", Class::Permanent),
             (400, "LOCATION_INVALID", "TelegramRefused", Class::Permanent),
             (500, "RPC_CALL_FAIL", "TelegramRefused", Class::Transient),
             (-503, "Timeout", "TelegramRefused", Class::Transient),

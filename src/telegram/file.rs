@@ -120,12 +120,7 @@ impl RemoteFile {
         }
     }
 
-    async fn read_once(
-        &self,
-        location: &InputFileLocation,
-        offset: u64,
-        buffer: Buffer,
-    ) -> Reply {
+    async fn read_once(&self, location: &InputFileLocation, offset: u64, buffer: Buffer) -> Reply {
         let Ok(at) = i64::try_from(offset) else {
             return Err((Error::UnexpectedReply("getMessages"), Some(buffer)));
         };

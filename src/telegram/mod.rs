@@ -7,6 +7,7 @@ mod connection;
 mod error;
 mod file;
 mod files;
+mod key_ring;
 mod locate;
 mod session;
 mod source;

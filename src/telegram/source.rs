@@ -37,12 +37,7 @@ pub struct MainDoor {
 impl Telegram {
     /// Makes a call whose answer is an `upload.file`, and returns the file's bytes in the buffer;
     /// it comes back with an error, unless it is still waited for.
-    pub(super) async fn fetch(
-        &self,
-        data_centre: i32,
-        query: Box<[u8]>,
-        buffer: Buffer,
-    ) -> Reply {
+    pub(super) async fn fetch(&self, data_centre: i32, query: Box<[u8]>, buffer: Buffer) -> Reply {
         let source = match self.source(data_centre).await {
             Ok(source) => source,
             Err(error) => return Err((error, Some(buffer))),
@@ -118,9 +113,8 @@ impl Telegram {
         let options = if let Some(options) = &*addresses {
             Arc::clone(options)
         } else {
-            let tl::enums::Config::Config(config) = self
-                .call_home(&tl::functions::help::GetConfig {})
-                .await?;
+            let tl::enums::Config::Config(config) =
+                self.call_home(&tl::functions::help::GetConfig {}).await?;
             let option = |tl::enums::DcOption::Option(option)| option;
             let options: Arc<[DcOption]> = config.dc_options.into_iter().map(option).collect();
             Arc::clone(addresses.insert(options))

@@ -149,6 +149,63 @@ async fn a_key_that_is_unknown_for_once_is_tried_again_however_many_connections_
     }
 }
 
+/// The connection for messages is grammers', which would agree on another key.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_key_that_the_main_door_does_not_know_is_tried_twice_and_kept() {
+    let fault = |methods: &[&str], times| Fault {
+        methods: methods.iter().map(ToString::to_string).collect(),
+        doors: vec![Door::Main],
+        times,
+        ..Fault::of(Effect::Refuse { code: -404 })
+    };
+    let world = World::start().await;
+    let telegram = world.sim.telegram();
+    // Once: while a connection is made, and on one that has been there.
+    telegram.add_fault(fault(&[], Some(1)));
+    world.connect_anew().await.unwrap();
+    let sent = world.send(MIB, HOME).await;
+    telegram.add_fault(fault(&["channels.getMessages"], Some(1)));
+    let delivery = world.transfer(&sent).await.unwrap();
+    assert_eq!(world.assert_arrived(&sent, &delivery).await, 0);
+
+    // From now on.
+    telegram.add_fault(fault(&[], None));
+    let error = world.transfer(&sent).await.unwrap_err();
+    assert_eq!(
+        (error.reason(), error.class()),
+        ("SessionRefused", Class::Permanent)
+    );
+    let error = world.connect_anew().await.err().unwrap();
+    assert_eq!(
+        (error.reason(), error.class()),
+        ("SessionRefused", Class::Permanent)
+    );
+
+    // It was no word on the key itself, which is still there.
+    telegram.clear_faults();
+    let sent = world.send(MIB, HOME).await;
+    let delivery = world.transfer(&sent).await.unwrap();
+    assert_eq!(world.assert_arrived(&sent, &delivery).await, 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_main_door_that_is_asked_too_much_is_no_word_on_the_session() {
+    let world = World::start().await;
+    let sent = world.send(MIB, HOME).await;
+    world.sim.telegram().add_fault(Fault {
+        doors: vec![Door::Main],
+        times: Some(1),
+        ..Fault::of(Effect::Refuse { code: -429 })
+    });
+    let error = world.transfer(&sent).await.unwrap_err();
+    assert_eq!(
+        (error.reason(), error.class()),
+        ("TelegramUnavailable", Class::Transient)
+    );
+    let delivery = world.transfer(&sent).await.unwrap();
+    assert_eq!(world.assert_arrived(&sent, &delivery).await, 0);
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn an_address_that_is_of_another_data_centre_is_looked_up_anew() {
     let world = World::start().await;

@@ -439,10 +439,7 @@ impl Dispatcher {
         if let ConnectionError::Refused(code) = why {
             if code == TransportCode::UNKNOWN_KEY && self.is_confirmed(link_number) {
                 warn!("Telegram does not know the session's key");
-                let name = "AUTH_KEY_UNKNOWN";
-                return self.fail_all(|| Error::SessionRefused {
-                    name: name.to_owned(),
-                });
+                return self.fail_all(Error::unknown_key);
             }
             if code == TransportCode::WRONG_DC {
                 // It would say so each time: whoever knows where it is has to look anew.
