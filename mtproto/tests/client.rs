@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
-use mtproto::client::{ACK_DELAY, Answer, Answered, Client, MAX_PENDING_ACKS, Server, Violation};
+use mtproto::client::{
+    ACK_DELAY, Answer, Answered, Client, MAX_PENDING_ACKS, MAX_REPEATS, Server, Violation,
+};
 use mtproto::envelope::{BODY_AT, OUTER, packet_len};
 use mtproto::message::{Outcome, ParseError};
 use mtproto::transport::{CLIENT_FRAME_LIMIT, SERVER_FRAME_LIMIT};
@@ -327,6 +329,60 @@ fn a_wrong_salt_is_replaced_and_only_what_is_in_flight_counts() {
     assert_eq!(ping.header.seq_no % 2, 0);
     bench.say(&refusal(ping.header.msg_id, 79)).unwrap();
     assert_eq!(bench.client.server().salt, 79);
+}
+
+#[test]
+fn a_server_that_has_no_end_of_refusing_is_left() {
+    let refusals: [fn(MsgId) -> Body<'static>; 5] = [
+        |id| Body::BadServerSalt {
+            bad_msg_id: id,
+            bad_seq_no: 1,
+            code: BadMsgCode::Salt,
+            salt: 78,
+        },
+        |id| Body::BadMsg {
+            bad_msg_id: id,
+            bad_seq_no: 1,
+            code: BadMsgCode::IdTooLow,
+        },
+        |id| Body::BadMsg {
+            bad_msg_id: id,
+            bad_seq_no: 1,
+            code: BadMsgCode::TooOld,
+        },
+        |id| Body::NewSession {
+            first_msg_id: MsgId(id.0 + 4),
+            unique_id: 5,
+            salt: 80,
+        },
+        |id| Body::MsgDetailedInfo {
+            msg_id: Some(id),
+            answer_msg_id: MsgId(id.0 + 3),
+            bytes: 100,
+            status: 0,
+        },
+    ];
+    for refusal in refusals {
+        let mut bench = Bench::new();
+        let mut last = bench.call("call");
+        let mut sent = 1;
+        let left = loop {
+            if let Err(left) = bench.say(&refusal(last.header.msg_id)) {
+                break left;
+            }
+            let again = bench.sent();
+            last = again
+                .into_iter()
+                .rfind(|sent| sent.body == last.body)
+                .unwrap();
+            sent += 1;
+            assert!(sent < 100, "{:?}", refusal(MsgId(4)));
+        };
+        assert!(matches!(left, Violation::Endless), "{left:?}");
+        assert_eq!(sent, 1 + MAX_REPEATS);
+        // Whoever takes the connection's place has to make it.
+        assert_eq!(bench.client.into_pending().collect::<Vec<_>>(), ["call"]);
+    }
 }
 
 #[test]
