@@ -273,12 +273,22 @@ impl<T> Client<T> {
             self.server.clock_offset = None;
             return Err(Violation::Time);
         }
+        let mut found = Vec::new();
         let mut taking = Taking {
             packet: Some(packet),
             arrived,
-            answered,
+            found: &mut found,
         };
-        self.message(message, body, &mut taking)?;
+        if let Err(violation) = self.message(message, body, &mut taking) {
+            // What it seemed to answer is not answered.
+            let calls = found.into_iter().map(|found| (found.msg_id, found.call));
+            self.calls.extend(calls);
+            return Err(violation);
+        }
+        answered.extend(found.into_iter().map(|found| Answered {
+            tag: found.call.tag,
+            answer: found.answer,
+        }));
         if self.acks.len() >= MAX_PENDING_ACKS {
             self.flush_acks(arrived).expect("acknowledgements fit");
         }
@@ -314,7 +324,7 @@ impl<T> Client<T> {
                 let mut taking = Taking {
                     packet: None,
                     arrived: taking.arrived,
-                    answered: taking.answered,
+                    found: taking.found,
                 };
                 match Body::parse(&plain)? {
                     Body::Container(_) | Body::GzipPacked(_) => Err(ParseError::Nested.into()),
@@ -407,8 +417,12 @@ impl<T> Client<T> {
             },
         };
         self.greeted = true;
-        if let Some(Call { tag, .. }) = self.calls.remove(&req_msg_id) {
-            taking.answered.push(Answered { tag, answer });
+        if let Some(call) = self.calls.remove(&req_msg_id) {
+            taking.found.push(Found {
+                msg_id: req_msg_id,
+                call,
+                answer,
+            });
         }
         Ok(())
     }
@@ -513,7 +527,14 @@ struct Taking<'a, T> {
     /// None while in a body that was unpacked from it.
     packet: Option<&'a [u8]>,
     arrived: Duration,
-    answered: &'a mut Vec<Answered<T>>,
+    found: &'a mut Vec<Found<T>>,
+}
+
+/// An answer, with the call that is answered if nothing is wrong with the rest of the packet.
+struct Found<T> {
+    msg_id: MsgId,
+    call: Call<T>,
+    answer: Answer,
 }
 
 fn offset_from(msg_id: MsgId, now: Duration) -> i64 {

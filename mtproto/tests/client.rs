@@ -456,6 +456,42 @@ fn refusals_that_show_a_mistake_close_the_connection() {
 }
 
 #[test]
+fn nothing_of_a_packet_counts_if_something_in_it_breaks_the_protocol() {
+    let mut bench = Bench::new();
+    let (first, second) = (bench.call("first"), bench.call("second"));
+    let mut result = Vec::new();
+    Body::RpcResult {
+        req_msg_id: first.header.msg_id,
+        result: b"result..",
+    }
+    .write(&mut result);
+    let mut refusal = Vec::new();
+    Body::BadMsg {
+        bad_msg_id: second.header.msg_id,
+        bad_seq_no: 3,
+        code: BadMsgCode::SeqTooLow,
+    }
+    .write(&mut refusal);
+    let inner = [bench.id(), bench.id()];
+    let message = |msg_id, body| Message {
+        msg_id,
+        seq_no: 1,
+        body,
+    };
+    let container = Body::Container(vec![
+        message(inner[0], &result[..]),
+        message(inner[1], &refusal[..]),
+    ]);
+    let refused = bench.say(&container);
+    assert!(
+        matches!(refused, Err(Violation::Refused(BadMsgCode::SeqTooLow))),
+        "{refused:?}"
+    );
+    let pending: Vec<_> = bench.client.into_pending().collect();
+    assert_eq!(pending, ["first", "second"]);
+}
+
+#[test]
 fn a_new_session_gets_what_it_has_not_seen() {
     let mut bench = Bench::new();
     let (lost, seen) = (bench.call("lost"), bench.call("seen"));
