@@ -33,8 +33,9 @@ use crate::telegram::Error;
 /// How long nothing at all may be answered before the data centre counts as out of reach.
 const PATIENCE: Duration = Duration::from_secs(45);
 
-/// How long one fetch may take on one connection, which is closed then.
-const FETCH_TIMEOUT: Duration = Duration::from_mins(1);
+/// How long a connection may work without answering anything, whatever else it says, before it is
+/// closed. Less than our patience, so that another one is tried.
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// When a fetch is overdue: after so many times the usual, and not before this long.
 const OVERDUE_FACTOR: u32 = 3;
@@ -114,6 +115,7 @@ struct Link {
     under_way: BTreeMap<u64, Instant>,
     /// Telegram wants it to be quiet until then.
     rests_until: Instant,
+    /// When it answered last.
     idle_since: Instant,
 }
 
@@ -472,13 +474,18 @@ impl Dispatcher {
             self.last_progress = now;
         }
         if now - self.last_progress > PATIENCE {
+            // Whoever asks next shall not wait for these.
+            for link in self.links.values_mut() {
+                link.orders = None;
+            }
             let why = self.failed.take();
             let why = Arc::new(why.unwrap_or(ConnectionError::Silence(PATIENCE)));
             return self.fail_all(|| Error::Unreachable(Arc::clone(&why)));
         }
         for link in self.links.values_mut() {
             let oldest = link.under_way.values().min();
-            if oldest.is_some_and(|begun| now - *begun > FETCH_TIMEOUT) {
+            let working_since = oldest.map(|begun| link.idle_since.max(*begun));
+            if working_since.is_some_and(|since| now - since > ANSWER_TIMEOUT) {
                 link.orders = None;
             }
         }
@@ -538,3 +545,6 @@ impl Dispatcher {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -232,7 +232,6 @@ impl Connection {
             self.write()?;
             self.deliver(number, reports).await;
             self.expect();
-            let has_room = self.client.pending() < DEPTH;
             let is_writing = !self.client.outgoing().is_empty();
             let deadline = self.deadline();
             tokio::select! {
@@ -242,7 +241,8 @@ impl Connection {
                 }
                 ready = self.stream.writable(), if is_writing => ready?,
                 Some(opening) = self.opened.recv() => self.take(opening)?,
-                order = orders.recv(), if has_room => match order {
+                // There is always room: whoever orders keeps to the depth.
+                order = orders.recv() => match order {
                     None => return Ok(()),
                     Some(order) => self.accept(order)?,
                 },

@@ -22,6 +22,8 @@ mod frame;
 mod get_file;
 mod opener;
 mod pace;
+#[cfg(test)]
+mod peer;
 
 pub(super) use buffers::{Budget, Buffer};
 pub(super) use centre::Centre;

@@ -1,0 +1,92 @@
+//! What a data centre's connections come to when their server does not do its work.
+
+use std::net::SocketAddr;
+
+use grammers_client::tl::{Serializable as _, enums, types};
+use mtproto::{Body, MsgId};
+use tokio::{net::TcpListener, time::sleep};
+
+use super::*;
+use crate::telegram::files::peer::{GRAIN, Peer, tick};
+
+/// What a file has in it.
+const CONTENT: &[u8] = b"some bytes";
+
+fn key() -> AuthKey {
+    AuthKey::new([42; 256])
+}
+
+fn centre_at(address: SocketAddr) -> Centre {
+    let doors = Doors {
+        addresses: vec![address],
+        connections: 1,
+    };
+    Centre::new(doors, key(), Box::default(), Arc::new(Opener::start()))
+}
+
+async fn fetch(centre: &Centre, budget: &Budget) -> Result<Vec<u8>, Error> {
+    let buffer = budget.reserve().await;
+    let reply = centre.fetch(Box::from(*b"a query."), buffer).await;
+    reply
+        .map(|bytes| bytes.to_vec())
+        .map_err(|(error, _)| error)
+}
+
+fn piece() -> Vec<u8> {
+    enums::upload::File::File(types::upload::File {
+        r#type: enums::storage::FileType::FilePartial,
+        mtime: 7,
+        bytes: CONTENT.to_vec(),
+    })
+    .to_bytes()
+}
+
+/// A server whose first connections say something each second, but never what they were asked.
+async fn chatter(listener: TcpListener, connections: usize) {
+    for _ in 0..connections {
+        let mut peer = Peer::accept(&listener, key()).await;
+        let (_, call, _) = peer.hear().await;
+        tokio::spawn(async move {
+            loop {
+                let chat = Body::Pong {
+                    msg_id: MsgId(4),
+                    ping_id: 1,
+                };
+                if peer.say(&call, &chat).await.is_err() {
+                    return;
+                }
+                sleep(Duration::from_secs(1)).await;
+            }
+        });
+    }
+    let mut peer = Peer::accept(&listener, key()).await;
+    loop {
+        let (_, call, _) = peer.hear().await;
+        peer.answer(&call, &piece()).await;
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_connection_that_says_all_but_what_it_was_asked_is_replaced() {
+    let ticking = tick();
+    for chatting in [1, 2] {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let centre = centre_at(listener.local_addr().unwrap());
+        let serving = tokio::spawn(chatter(listener, chatting));
+        let budget = Budget::new(0);
+        let begun = Instant::now();
+        let fetched = fetch(&centre, &budget).await;
+        if chatting == 1 {
+            assert_eq!(fetched.unwrap(), CONTENT);
+            assert!(begun.elapsed() < PATIENCE);
+        } else {
+            // That was too long for one fetch, but the next one does not wait for it.
+            assert!(matches!(fetched, Err(Error::Unreachable(_))), "{fetched:?}");
+            let begun = Instant::now();
+            assert_eq!(fetch(&centre, &budget).await.unwrap(), CONTENT);
+            assert!(begun.elapsed() < 50 * GRAIN, "{:?}", begun.elapsed());
+        }
+        serving.abort();
+    }
+    ticking.abort();
+}
