@@ -13,11 +13,11 @@ use tokio::{
     task::JoinHandle,
     time::{Instant, sleep, timeout},
 };
-use tracing::warn;
+use tracing::{info, warn};
 
 use super::{
     ApiId, Error, Session,
-    files::Opener,
+    files::{LONGEST_WAIT, Opener},
     key_ring::{KeyRing, KeyRingError},
     source::Source,
 };
@@ -133,13 +133,25 @@ impl Telegram {
         self.call(self.account.session.home(), request).await
     }
 
-    /// Calls a method at a data centre, once, under a deadline.
+    /// Calls a method at a data centre. If Telegram asks to wait, and not for long, it is called
+    /// again.
     async fn call<R: RemoteCall>(&self, data_centre: i32, request: &R) -> Result<R::Return, Error> {
-        let reply = self.call_raw(data_centre, &request.to_bytes()).await?;
+        let mut patience = LONGEST_WAIT;
+        let reply = loop {
+            match self.call_raw(data_centre, &request.to_bytes()).await {
+                Err(Error::FloodWait(wait)) if wait <= patience => {
+                    info!(seconds = wait.as_secs(), "Telegram asks to wait");
+                    patience -= wait;
+                    sleep(wait).await;
+                }
+                reply => break reply?,
+            }
+        };
         Ok(R::Return::from_bytes(&reply).map_err(InvocationError::from)?)
     }
 
-    /// The same, of bytes: a function of the API, and the object that it returns.
+    /// Calls a method at a data centre, once, under a deadline. It takes and returns bytes: a
+    /// function of the API, and an object.
     pub(super) async fn call_raw(&self, data_centre: i32, query: &[u8]) -> Result<Vec<u8>, Error> {
         let handle = self.pool().await;
         // A key that does not seem to be known is tried once more, on another connection.

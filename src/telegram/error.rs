@@ -140,7 +140,10 @@ impl From<InvocationError> for Error {
 impl From<RpcError> for Error {
     fn from(error: RpcError) -> Self {
         match (error.code, error.name.as_str()) {
-            (420, _) => Self::FloodWait(Duration::from_secs(u64::from(error.value.unwrap_or(1)))),
+            (420, _) => {
+                let seconds = error.value.unwrap_or(0).max(1);
+                Self::FloodWait(Duration::from_secs(seconds.into()))
+            }
             (401, name) if is_of_the_session(name) => Self::SessionRefused { name: error.name },
             (406, "AUTH_KEY_DUPLICATED") => Self::SessionRefused { name: error.name },
             (
@@ -177,6 +180,12 @@ mod tests {
                 "FLOOD_PREMIUM_WAIT_3",
                 "TelegramFloodWait",
                 Class::After(Duration::from_secs(3)),
+            ),
+            (
+                420,
+                "FLOOD_WAIT_0",
+                "TelegramFloodWait",
+                Class::After(Duration::from_secs(1)),
             ),
             (
                 401,

@@ -86,6 +86,30 @@ async fn a_long_wait_is_handed_up() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn short_waits_are_waited_out_whatever_is_asked() {
+    let world = World::with(Nature {
+        signed_in: SignedIn::Home,
+        ..Nature::default()
+    })
+    .await;
+    for method in [
+        "channels.getMessages",
+        "help.getConfig",
+        "auth.exportAuthorization",
+        "auth.importAuthorization",
+    ] {
+        world.sim.telegram().add_fault(Fault {
+            methods: vec![method.into()],
+            times: Some(2),
+            ..Fault::of(rpc_error(420, "FLOOD_WAIT_1"))
+        });
+    }
+    let sent = world.send(MIB, ABROAD).await;
+    let delivery = world.transfer(&sent).await.unwrap();
+    assert_eq!(world.assert_arrived(&sent, &delivery).await, 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_session_that_is_refused_is_told_apart() {
     for (effect, name) in [
         (

@@ -3,11 +3,11 @@
 //! A task owns everything here. A fetch is answered once, however many connections it takes: those
 //! that break or are refused give their fetches back, and one that is overdue while nothing can go
 //! on without it is asked for twice. Telegram's wish to be left alone for a while is granted to the
-//! connection that it was said on; only when all have to rest is a fetch made to wait, and told so
-//! when that would be long.
+//! connection that it was said on, and to the next one should that one end; only when all have to
+//! rest is a fetch made to wait, and told so when that would be long.
 
 use std::{
-    collections::{BTreeMap, VecDeque},
+    collections::{BTreeMap, BinaryHeap, VecDeque},
     sync::Arc,
     time::Duration,
 };
@@ -138,6 +138,8 @@ struct Dispatcher {
     server: Server,
     pace: Pace,
     links: BTreeMap<u64, Link>,
+    /// Until when connections that have gone were to rest: those in their place have to.
+    rests: BinaryHeap<Instant>,
     tasks: JoinSet<()>,
     made: u64,
     fetches: BTreeMap<u64, Active>,
@@ -170,6 +172,7 @@ impl Dispatcher {
             opener,
             server: Server::default(),
             links: BTreeMap::new(),
+            rests: BinaryHeap::new(),
             tasks: JoinSet::new(),
             made: 0,
             fetches: BTreeMap::new(),
@@ -279,7 +282,7 @@ impl Dispatcher {
             let link = Link {
                 orders: Some(orders),
                 under_way: BTreeMap::new(),
-                rests_until: now,
+                rests_until: self.rests.pop().unwrap_or(now),
                 idle_since: now,
             };
             self.links.insert(self.made, link);
@@ -358,7 +361,10 @@ impl Dispatcher {
                 unanswered,
                 mut buffers,
             } => {
-                self.links.remove(&link_number);
+                let gone = self.links.remove(&link_number);
+                let rest = gone.map(|link| link.rests_until);
+                self.rests
+                    .extend(rest.filter(|until| *until > Instant::now()));
                 self.server = server;
                 if let Some(why) = why {
                     self.broke(link_number, why);

@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 
 use grammers_client::tl::{Serializable as _, enums, types};
-use mtproto::{Body, MsgId};
+use mtproto::{Body, MsgId, message::Outcome};
 use tokio::{net::TcpListener, time::sleep};
 
 use super::*;
@@ -88,5 +88,45 @@ async fn a_connection_that_says_all_but_what_it_was_asked_is_replaced() {
         }
         serving.abort();
     }
+    ticking.abort();
+}
+
+/// A server that asks to wait for so long, whatever it is asked, and then closes.
+async fn tired(listener: TcpListener, seconds: u32) {
+    loop {
+        let mut peer = Peer::accept(&listener, key()).await;
+        let (_, call, _) = peer.hear().await;
+        let mut wait = Vec::new();
+        let message = format!("FLOOD_WAIT_{seconds}");
+        Outcome::Error {
+            code: 420,
+            message: message.as_bytes(),
+        }
+        .write(&mut wait);
+        peer.answer(&call, &wait).await;
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_wait_outlives_the_connection_that_was_asked_for_it() {
+    let ticking = tick();
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let centre = centre_at(listener.local_addr().unwrap());
+    let serving = tokio::spawn(tired(listener, 1400));
+    let budget = Budget::new(0);
+    // The second one is for the connection in the place of the first, which has been closed.
+    for (after, left) in [(0, 1400), (600, 800)] {
+        sleep(Duration::from_secs(after)).await;
+        let fetched = fetch(&centre, &budget).await;
+        let Err(Error::FloodWait(wait)) = fetched else {
+            panic!("{fetched:?}")
+        };
+        let left = Duration::from_secs(left);
+        assert!(
+            wait.abs_diff(left) < 100 * GRAIN,
+            "{wait:?} instead of {left:?}"
+        );
+    }
+    serving.abort();
     ticking.abort();
 }
