@@ -80,7 +80,9 @@ impl Telegram {
     /// The way to the files that a data centre stores.
     async fn source(&self, data_centre: i32) -> Result<Arc<Source>, Error> {
         let mut sources = self.sources.lock().await;
-        if let Some(source) = sources.get(&data_centre) {
+        if let Some(source) = sources.get(&data_centre)
+            && !source.is_broken()
+        {
             return Ok(Arc::clone(source));
         }
         let source = Arc::new(match self.doors(data_centre).await? {
@@ -124,6 +126,12 @@ impl Telegram {
             data_centre,
             self.account.file_connections.get(),
         ))
+    }
+}
+
+impl Source {
+    fn is_broken(&self) -> bool {
+        matches!(self, Self::Doors(centre) if centre.is_broken())
     }
 }
 

@@ -84,6 +84,11 @@ impl Centre {
         }
     }
 
+    /// Whether it is of no use any more.
+    pub fn is_broken(&self) -> bool {
+        self.task.is_finished()
+    }
+
     /// Makes a call whose answer is an `upload.file`, and returns the file's bytes. The buffer is
     /// what the answer is read into; it comes back with an error, unless it is still waited for.
     pub async fn fetch(&self, query: Box<[u8]>, buffer: Buffer) -> Reply {

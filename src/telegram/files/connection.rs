@@ -244,7 +244,7 @@ impl Connection {
                 // There is always room: whoever orders keeps to the depth.
                 order = orders.recv() => match order {
                     None => return Ok(()),
-                    Some(order) => self.accept(order)?,
+                    Some(order) => self.accept(order),
                 },
                 () = sleep_until(deadline) => self.keep_up()?,
             }
@@ -257,13 +257,20 @@ impl Connection {
             .set(self.client.pending().saturating_sub(self.opening));
     }
 
-    fn accept(&mut self, order: Order) -> Result<(), ConnectionError> {
+    fn accept(&mut self, order: Order) {
         if self.client.pending() == 0 {
             self.last_heard = Instant::now();
         }
-        self.reserved.push(order.buffer);
         let now = self.clock.now();
-        Ok(self.client.call(order.fetch, order.query, now)?)
+        match self.client.call(order.fetch, order.query, now) {
+            Ok(()) => self.reserved.push(order.buffer),
+            Err(error) => {
+                // No connection can send it.
+                let error = Error::Unreachable(Arc::new(error.into()));
+                let reply = Err((error, Some(order.buffer)));
+                self.ready.push((order.fetch, reply));
+            }
+        }
     }
 
     fn write(&mut self) -> Result<(), ConnectionError> {
