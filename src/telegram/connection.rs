@@ -10,7 +10,7 @@ use grammers_client::{
 use grammers_mtproto::transport;
 use tokio::{
     sync::Mutex,
-    task::JoinHandle,
+    task::{self, JoinHandle},
     time::{Instant, sleep, timeout},
 };
 use tracing::{info, warn};
@@ -22,7 +22,7 @@ use super::{
     source::Source,
 };
 
-/// A call that takes longer is given up, and its connection with it.
+/// A call that takes longer is given up, and all connections of grammers with it.
 const CALL_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// The pause before connecting again with a key that does not seem to be known.
@@ -153,14 +153,13 @@ impl Telegram {
     /// Calls a method at a data centre, once, under a deadline. It takes and returns bytes: a
     /// function of the API, and an object.
     pub(super) async fn call_raw(&self, data_centre: i32, query: &[u8]) -> Result<Vec<u8>, Error> {
-        let handle = self.pool().await;
+        let (handle, runner) = self.pool().await;
         // A key that does not seem to be known is tried once more, on another connection.
         for is_last in [false, true] {
             let has_key = self.keys.key(data_centre).is_some();
             let call = handle.raw_invoke_in_dc(data_centre, query.to_vec());
             let Ok(reply) = timeout(CALL_TIMEOUT, call).await else {
-                // A connection that does not answer may be half open: the next call gets a new one.
-                handle.disconnect_from_dc(data_centre);
+                self.start_anew(runner).await;
                 return Err(Error::Timeout(CALL_TIMEOUT));
             };
             match reply {
@@ -231,13 +230,22 @@ impl Telegram {
             .ok_or(Error::UnexpectedReply("auth.importAuthorization"))
     }
 
-    async fn pool(&self) -> SenderPoolHandle {
+    async fn pool(&self) -> (SenderPoolHandle, task::Id) {
         let mut pool = self.pool.lock().await;
         if pool.runner.is_finished() {
             warn!("the Telegram connections broke down; starting them anew");
             *pool = Pool::start(&self.account, &self.keys);
         }
-        pool.handle.clone()
+        (pool.handle.clone(), pool.runner.id())
+    }
+
+    /// Leaves the connections of a pool, one of which may be half open. All of them: grammers makes
+    /// one at a time, without a deadline, and whatever is called meanwhile waits for that.
+    async fn start_anew(&self, runner: task::Id) {
+        let mut pool = self.pool.lock().await;
+        if pool.runner.id() == runner {
+            *pool = Pool::start(&self.account, &self.keys);
+        }
     }
 }
 

@@ -212,6 +212,43 @@ async fn a_key_that_the_main_door_does_not_know_is_tried_twice_and_kept() {
     assert_eq!(world.assert_arrived(&sent, &delivery).await, 0);
 }
 
+/// grammers connects without a deadline, and what is called meanwhile waits.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_main_door_that_was_silent_is_asked_again_when_it_speaks() {
+    let world = World::start().await;
+    let sent = world.send(MIB, HOME).await;
+    let telegram = world.sim.telegram();
+    telegram.set_door(HOME, Door::Main, DoorConduct::Ignore);
+    telegram.add_fault(Fault {
+        methods: vec!["channels.getMessages".into()],
+        times: Some(1),
+        ..Fault::of(Effect::Close)
+    });
+    while world.transfer(&sent).await.unwrap_err().reason() != "TelegramTimeout" {}
+    telegram.set_door(HOME, Door::Main, DoorConduct::Serve);
+    let delivery = world.transfer(&sent).await.unwrap();
+    assert_eq!(world.assert_arrived(&sent, &delivery).await, 0);
+}
+
+/// It panics at what no server says, and all its connections with it.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_breaks_grammers_costs_an_attempt_and_no_more() {
+    let world = World::start().await;
+    let sent = world.send(MIB, HOME).await;
+    world.sim.telegram().add_fault(Fault {
+        methods: vec!["channels.getMessages".into()],
+        times: Some(1),
+        ..Fault::of(Effect::Forge(Forgery::Session))
+    });
+    let error = world.transfer(&sent).await.unwrap_err();
+    assert_eq!(
+        (error.reason(), error.class()),
+        ("TelegramUnavailable", Class::Transient)
+    );
+    let delivery = world.transfer(&sent).await.unwrap();
+    assert_eq!(world.assert_arrived(&sent, &delivery).await, 0);
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_main_door_that_is_asked_too_much_is_no_word_on_the_session() {
     let world = World::start().await;
