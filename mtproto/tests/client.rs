@@ -535,6 +535,30 @@ fn acknowledgements_go_with_the_next_call_or_in_time() {
 }
 
 #[test]
+fn messages_in_a_container_are_acknowledged_by_their_own_numbers() {
+    let mut bench = Bench::new();
+    let mut pong = Vec::new();
+    Body::Pong {
+        msg_id: MsgId(4),
+        ping_id: 1,
+    }
+    .write(&mut pong);
+    let ids = [bench.id(), bench.id()];
+    let inner = [(ids[0], 4), (ids[1], 5)].map(|(msg_id, seq_no)| Message {
+        msg_id,
+        seq_no,
+        body: &pong,
+    });
+    bench.say(&Body::Container(inner.to_vec())).unwrap();
+    bench.client.flush_acks(NOW).unwrap();
+    let acked = acked(&bench.sent());
+    assert!(
+        acked.contains(&ids[1]) && !acked.contains(&ids[0]),
+        "{acked:?}"
+    );
+}
+
+#[test]
 fn a_repeated_message_is_acknowledged_and_dropped() {
     let mut bench = Bench::new();
     let call = bench.call("call");

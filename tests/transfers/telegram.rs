@@ -11,7 +11,9 @@ use telestream_sim::telegram::{
 
 use tokio::time::sleep;
 
-use crate::world::{ABROAD, CHANNEL, CHUNK, HOME, MIB, Nature, PART, World, read_report, until};
+use crate::world::{
+    ABROAD, CHANNEL, CHUNK, HOME, MIB, Nature, PART, World, download, read_report, until,
+};
 
 /// Calls under way on a connection.
 const DEPTH: u64 = 4;
@@ -720,4 +722,92 @@ async fn what_cannot_be_got_over_where_there_is_no_door_for_files_is_a_reason() 
         assert_eq!(error.reason(), reason);
         assert_eq!(world.left_by(&sent), (0, 0, 0));
     }
+}
+
+/// Some refusals are answered by sending the call again, others by a new session.
+#[tokio::test(flavor = "multi_thread")]
+async fn calls_that_the_protocol_refuses_are_made_again() {
+    for code in [16, 17, 18, 20, 32, 33, 35, 64] {
+        let world = World::start().await;
+        let sent = world.send(20 * MIB, HOME).await;
+        world.spoil_telegram(9, Some(2), Effect::BadMessage { code });
+        let delivery = world.transfer(&sent).await;
+        let delivery = delivery.unwrap_or_else(|error| panic!("{code}: {error}"));
+        world.assert_arrived(&sent, &delivery).await;
+        let media = world.sim.telegram().traffic().door(HOME, Door::Media);
+        let is_closed = media.open < usize::try_from(media.opened).unwrap();
+        assert_eq!(is_closed, !matches!(code, 16 | 20), "{code}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_comes_too_often_is_read_over_fewer_connections() {
+    let flood = rpc_error(420, "FLOOD_WAIT_1");
+    let most_open = |world: &World, dc| {
+        let traffic = world.sim.telegram().traffic();
+        traffic.door(dc, Door::Media).most_open
+    };
+    // All that is under way at first is refused, on both connections.
+    for (effect, times) in [(flood.clone(), 8), (Effect::Refuse { code: -429 }, 2)] {
+        let world = World::start().await;
+        let sent = world.send(30 * MIB, HOME).await;
+        world.spoil_telegram(0, Some(times), effect.clone());
+        let delivery = world.transfer(&sent).await.unwrap();
+        world.assert_arrived(&sent, &delivery).await;
+        assert!(most_open(&world, HOME) <= 2, "{effect:?}");
+    }
+    // What one data centre says is not said of another.
+    let world = World::start().await;
+    world.sim.telegram().add_fault(Fault {
+        methods: vec!["upload.getFile".into()],
+        dcs: vec![ABROAD],
+        ..Fault::of(rpc_error(420, "FLOOD_WAIT_1400"))
+    });
+    let abroad = world.send(MIB, ABROAD).await;
+    let error = world.transfer(&abroad).await.unwrap_err();
+    assert!(matches!(error.class(), Class::After(_)), "{error:?}");
+    let sent = world.send(60 * MIB, HOME).await;
+    world.set_telegram_rate(Some(8 * MIB));
+    let delivery = world.transfer(&sent).await.unwrap();
+    world.assert_arrived(&sent, &delivery).await;
+    assert!(most_open(&world, HOME) > 2);
+}
+
+/// Packets are opened several at a time, but each is its own connection's business.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_packet_that_is_not_genuine_costs_only_the_connection_that_it_came_on() {
+    let world = World::start().await;
+    let sent = world.send(60 * MIB, HOME).await;
+    world.spoil_telegram(30, Some(1), Effect::Forge(Forgery::MsgKey));
+    let delivery = world.transfer(&sent).await.unwrap();
+    world.assert_arrived(&sent, &delivery).await;
+    let media = world.sim.telegram().traffic().door(HOME, Door::Media);
+    let closed = usize::try_from(media.opened).unwrap() - media.open;
+    assert_eq!(closed, 1, "{media:?}");
+}
+
+/// What Telegram's own servers seal is believed, and stored as it came.
+#[tokio::test(flavor = "multi_thread")]
+async fn bytes_that_telegram_itself_has_wrong_arrive_as_they_are() {
+    let world = World::start().await;
+    let sent = world.send(3 * MIB, HOME).await;
+    world.spoil_telegram(2, Some(1), Effect::WrongBytes);
+    let delivery = world.transfer(&sent).await.unwrap();
+    assert_ne!(download(&delivery.link.url).await, sent.sha256);
+    assert_eq!(delivery.object.size.cast_unsigned(), sent.size);
+    assert_eq!(world.left_by(&sent), (1, 1, 0));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn however_many_reads_are_not_known_one_tells_of_us_for_all() {
+    let world = World::with(Nature {
+        signed_in: SignedIn::Home,
+        ..Nature::default()
+    })
+    .await;
+    let sent = world.send(20 * MIB, ABROAD).await;
+    let delivery = world.transfer(&sent).await.unwrap();
+    world.assert_arrived(&sent, &delivery).await;
+    let main = world.sim.telegram().traffic().door(HOME, Door::Main);
+    assert_eq!(main.calls_of("auth.exportAuthorization"), 1);
 }

@@ -2,9 +2,13 @@
 
 use std::net::SocketAddr;
 
+use futures::FutureExt as _;
 use grammers_client::tl::{Serializable as _, enums, types};
 use mtproto::{Body, MsgId, message::Outcome};
-use tokio::{net::TcpListener, time::sleep};
+use tokio::{
+    net::TcpListener,
+    time::{sleep, timeout},
+};
 
 use super::*;
 use crate::telegram::files::peer::{GRAIN, Peer, tick};
@@ -129,4 +133,29 @@ async fn a_wait_outlives_the_connection_that_was_asked_for_it() {
     }
     serving.abort();
     ticking.abort();
+}
+
+/// The answer is still to come, and needs its place.
+#[tokio::test]
+async fn a_call_that_nobody_waits_for_any_more_keeps_its_buffer_until_it_is_answered() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let centre = centre_at(listener.local_addr().unwrap());
+    let budget = Budget::new(0);
+    let (mut peer, call) = tokio::select! {
+        fetched = fetch(&centre, &budget) => panic!("{fetched:?}"),
+        heard = async {
+            let mut peer = Peer::accept(&listener, key()).await;
+            let (_, call, _) = peer.hear().await;
+            (peer, call)
+        } => heard,
+    };
+    let mut left = Vec::new();
+    while let Some(buffer) = budget.reserve().now_or_never() {
+        left.push(buffer);
+    }
+    assert_eq!(left.len(), 3);
+    peer.answer(&call, &piece()).await;
+    timeout(Duration::from_mins(1), budget.reserve())
+        .await
+        .unwrap();
 }

@@ -1,7 +1,7 @@
 //! What a connection does by itself as time goes by.
 
 use mtproto::{client::ACK_DELAY, message::Outcome};
-use tokio::net::TcpListener;
+use tokio::{net::TcpListener, task::JoinHandle};
 
 use super::*;
 use crate::telegram::files::{
@@ -9,35 +9,64 @@ use crate::telegram::files::{
     peer::{GRAIN, Heard, Peer, tick},
 };
 
+/// A connection at work, and where it connects to.
+struct Bench {
+    listener: TcpListener,
+    orders: mpsc::Sender<Order>,
+    reported: mpsc::Receiver<(u64, Report)>,
+    running: JoinHandle<()>,
+    budget: Budget,
+}
+
+impl Bench {
+    async fn start() -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let endpoint = Endpoint {
+            address: listener.local_addr().unwrap(),
+            key: key(),
+            greeting: Box::default(),
+        };
+        let (orders, taken) = mpsc::channel(DEPTH);
+        let (reports, reported) = mpsc::channel(DEPTH);
+        let opener = Arc::new(Opener::start());
+        let running = tokio::spawn(run(1, endpoint, Server::default(), taken, reports, opener));
+        Self {
+            listener,
+            orders,
+            reported,
+            running,
+            budget: Budget::new(0),
+        }
+    }
+
+    async fn order(&self, fetch: u64, query: &[u8]) {
+        let order = Order {
+            fetch,
+            query: Box::from(query),
+            buffer: self.budget.reserve().await,
+        };
+        self.orders.send(order).await.unwrap();
+    }
+}
+
+fn key() -> AuthKey {
+    AuthKey::new([42; 256])
+}
+
 #[tokio::test(start_paused = true)]
 async fn an_acknowledgement_waits_half_a_minute_and_life_is_asked_for_each_minute() {
     let ticking = tick();
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let key = AuthKey::new([42; 256]);
-    let endpoint = Endpoint {
-        address: listener.local_addr().unwrap(),
-        key: key.clone(),
-        greeting: Box::default(),
-    };
-    let (orders, taken) = mpsc::channel(DEPTH);
-    let (reports, mut reported) = mpsc::channel(DEPTH);
-    let opener = Arc::new(Opener::start());
-    let running = tokio::spawn(run(1, endpoint, Server::default(), taken, reports, opener));
-    let order = Order {
-        fetch: 7,
-        query: Box::from(*b"a query."),
-        buffer: Budget::new(0).reserve().await,
-    };
-    orders.send(order).await.unwrap();
+    let mut bench = Bench::start().await;
+    bench.order(7, b"a query.").await;
 
-    let mut peer = Peer::accept(&listener, key).await;
+    let mut peer = Peer::accept(&bench.listener, key()).await;
     let (_, call, heard) = peer.hear().await;
     assert_eq!(heard, Heard::Call);
     let mut busy = Vec::new();
     let (code, message) = (500, &b"BUSY"[..]);
     Outcome::Error { code, message }.write(&mut busy);
     let answer = peer.answer(&call, &busy).await;
-    let Some((1, Report::Answered { fetch: 7, reply })) = reported.recv().await else {
+    let Some((1, Report::Answered { fetch: 7, reply })) = bench.reported.recv().await else {
         panic!("no answer")
     };
     assert!(matches!(reply, Err((Error::Rpc(_), Some(_)))), "{reply:?}");
@@ -52,40 +81,23 @@ async fn an_acknowledgement_waits_half_a_minute_and_life_is_asked_for_each_minut
         assert_eq!(heard, expected);
         assert!(at.abs_diff(due) < 20 * GRAIN, "{heard:?} at {at:?}");
     }
-    drop(orders);
-    running.await.unwrap();
+    drop(bench.orders);
+    bench.running.await.unwrap();
     ticking.abort();
 }
 
 /// It could go on for long: a server that answers nothing need not be silent.
 #[tokio::test]
 async fn a_connection_that_has_no_room_can_be_told_to_end() {
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let key = AuthKey::new([42; 256]);
-    let endpoint = Endpoint {
-        address: listener.local_addr().unwrap(),
-        key: key.clone(),
-        greeting: Box::default(),
-    };
-    let (orders, taken) = mpsc::channel(DEPTH);
-    let (reports, mut reported) = mpsc::channel(DEPTH);
-    let opener = Arc::new(Opener::start());
-    let running = tokio::spawn(run(1, endpoint, Server::default(), taken, reports, opener));
-    let budget = Budget::new(0);
-    let mut peer = None;
+    let mut bench = Bench::start().await;
     for fetch in 0..DEPTH as u64 {
-        let order = Order {
-            fetch,
-            query: Box::from(*b"a query."),
-            buffer: budget.reserve().await,
-        };
-        orders.send(order).await.unwrap();
-        if peer.is_none() {
-            peer = Some(Peer::accept(&listener, key.clone()).await);
-        }
-        peer.as_mut().unwrap().hear().await;
+        bench.order(fetch, b"a query.").await;
     }
-    drop(orders);
+    let mut peer = Peer::accept(&bench.listener, key()).await;
+    for _ in 0..DEPTH {
+        peer.hear().await;
+    }
+    drop(bench.orders);
     let Some((
         1,
         Report::Ended {
@@ -94,12 +106,34 @@ async fn a_connection_that_has_no_room_can_be_told_to_end() {
             buffers,
             ..
         },
-    )) = reported.recv().await
+    )) = bench.reported.recv().await
     else {
         panic!("it says something else")
     };
     assert!(why.is_none(), "{why:?}");
     assert_eq!(unanswered, [0, 1, 2, 3]);
     assert_eq!(buffers.len(), DEPTH);
-    running.await.unwrap();
+    bench.running.await.unwrap();
+}
+
+#[tokio::test]
+async fn a_call_that_cannot_be_sent_is_answered_and_the_others_go_on() {
+    let mut bench = Bench::start().await;
+    bench.order(1, b"odd").await;
+    bench.order(2, b"a query.").await;
+    let mut peer = Peer::accept(&bench.listener, key()).await;
+    peer.hear().await;
+    let Some((1, Report::Answered { fetch: 1, reply })) = bench.reported.recv().await else {
+        panic!("no answer")
+    };
+    assert!(
+        matches!(reply, Err((Error::Unreachable(_), Some(_)))),
+        "{reply:?}"
+    );
+    drop(bench.orders);
+    let Some((1, Report::Ended { unanswered, .. })) = bench.reported.recv().await else {
+        panic!("no end")
+    };
+    assert_eq!(unanswered, [2]);
+    bench.running.await.unwrap();
 }
