@@ -1,6 +1,6 @@
 //! The identity at Telegram: calls through grammers, and the data centres that files come from.
 
-use std::{collections::HashMap, sync::Arc, time::Duration};
+use std::{collections::HashMap, mem::replace, sync::Arc, time::Duration};
 
 use grammers_client::{
     InvocationError, SenderPool,
@@ -25,7 +25,7 @@ use super::{
 /// A call that takes longer is given up, and all connections of grammers with it.
 const CALL_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// The pause before connecting again with a key that does not seem to be known.
+/// The pause before a call is tried again on another connection.
 const RECONNECT_PAUSE: Duration = Duration::from_millis(200);
 
 /// For how long a data centre that was made to know the identity is not told again.
@@ -150,29 +150,44 @@ impl Telegram {
         Ok(R::Return::from_bytes(&reply).map_err(InvocationError::from)?)
     }
 
-    /// Calls a method at a data centre, once, under a deadline. It takes and returns bytes: a
-    /// function of the API, and an object.
+    /// Calls a method at a data centre. It takes and returns bytes: a function of the API, and an
+    /// object.
     pub(super) async fn call_raw(&self, data_centre: i32, query: &[u8]) -> Result<Vec<u8>, Error> {
-        let (handle, runner) = self.pool().await;
-        // A key that does not seem to be known is tried once more, on another connection.
-        for is_last in [false, true] {
-            let has_key = self.keys.key(data_centre).is_some();
-            let call = handle.raw_invoke_in_dc(data_centre, query.to_vec());
-            let Ok(reply) = timeout(CALL_TIMEOUT, call).await else {
-                self.start_anew(runner).await;
-                return Err(Error::Timeout(CALL_TIMEOUT));
-            };
-            match reply {
-                Err(error) if has_key && tells_of_unknown_key(&error) => {
-                    warn!(data_centre, "Telegram does not know the session's key");
+        let (mut was_unknown, mut was_dropped) = (false, false);
+        loop {
+            let reply = self.call_once(data_centre, query).await;
+            // Both are tried again once, on another connection: a key that does not seem to be
+            // known, and what a connection took with it at its end.
+            let is_repeated = match &reply {
+                Err(error) if error.is_unknown_key() => replace(&mut was_unknown, true),
+                Err(Error::Connection(error)) if is_dropped(error) => {
+                    replace(&mut was_dropped, true)
                 }
-                reply => return Ok(reply?),
+                _ => true,
+            };
+            if is_repeated {
+                return reply;
             }
-            if !is_last {
-                sleep(RECONNECT_PAUSE).await;
-            }
+            sleep(RECONNECT_PAUSE).await;
         }
-        Err(Error::unknown_key())
+    }
+
+    /// The same, under a deadline.
+    async fn call_once(&self, data_centre: i32, query: &[u8]) -> Result<Vec<u8>, Error> {
+        let has_key = self.keys.key(data_centre).is_some();
+        let (handle, runner) = self.pool().await;
+        let call = handle.raw_invoke_in_dc(data_centre, query.to_vec());
+        let Ok(reply) = timeout(CALL_TIMEOUT, call).await else {
+            self.start_anew(runner).await;
+            return Err(Error::Timeout(CALL_TIMEOUT));
+        };
+        match reply {
+            Err(error) if has_key && tells_of_unknown_key(&error) => {
+                warn!(data_centre, "Telegram does not know the session's key");
+                Err(Error::unknown_key())
+            }
+            reply => Ok(reply?),
+        }
     }
 
     /// Makes a foreign data centre know the identity. Telegram limits how often this may be done:
@@ -247,6 +262,10 @@ impl Telegram {
             *pool = Pool::start(&self.account, &self.keys);
         }
     }
+}
+
+fn is_dropped(error: &InvocationError) -> bool {
+    matches!(error, InvocationError::Dropped(_))
 }
 
 /// Whether a call to a data centre that the session has a key for failed because it does not know

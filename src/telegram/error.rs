@@ -7,6 +7,9 @@ use grammers_client::{InvocationError, sender::RpcError, tl::types};
 use super::ConnectionError;
 use crate::Class;
 
+/// Our word for a transport's -404, which has none.
+const UNKNOWN_KEY: &str = "AUTH_KEY_UNKNOWN";
+
 /// What can go wrong between us and Telegram.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
@@ -68,8 +71,12 @@ impl Error {
     /// A data centre does not know the key that the session has for it.
     pub(super) fn unknown_key() -> Self {
         Self::SessionRefused {
-            name: "AUTH_KEY_UNKNOWN".to_owned(),
+            name: UNKNOWN_KEY.to_owned(),
         }
+    }
+
+    pub(super) fn is_unknown_key(&self) -> bool {
+        matches!(self, Self::SessionRefused { name } if name == UNKNOWN_KEY)
     }
 
     /// The error that a server answered a call with: 420 and `FLOOD_WAIT_31`, for example.

@@ -234,7 +234,7 @@ async fn a_main_door_that_was_silent_is_asked_again_when_it_speaks() {
 
 /// It panics at what no server says, and all its connections with it.
 #[tokio::test(flavor = "multi_thread")]
-async fn what_breaks_grammers_costs_an_attempt_and_no_more() {
+async fn what_breaks_grammers_is_got_over() {
     let world = World::start().await;
     let sent = world.send(MIB, HOME).await;
     world.sim.telegram().add_fault(Fault {
@@ -242,11 +242,6 @@ async fn what_breaks_grammers_costs_an_attempt_and_no_more() {
         times: Some(1),
         ..Fault::of(Effect::Forge(Forgery::Session))
     });
-    let error = world.transfer(&sent).await.unwrap_err();
-    assert_eq!(
-        (error.reason(), error.class()),
-        ("TelegramUnavailable", Class::Transient)
-    );
     let delivery = world.transfer(&sent).await.unwrap();
     assert_eq!(world.assert_arrived(&sent, &delivery).await, 0);
 }
