@@ -5,6 +5,7 @@ use std::{
     time::{Duration, SystemTime},
 };
 
+use grammers_client::tl::{Serializable as _, enums, types};
 use mtproto::{
     AuthKey, Body, Decoder, Envelope, Header, IdKind, MsgId, MsgIds, Side, Step, Transport,
     envelope::{BODY_AT, packet_len},
@@ -30,6 +31,16 @@ pub fn tick() -> JoinHandle<()> {
             sleep(GRAIN).await;
         }
     })
+}
+
+/// An `upload.file` of these bytes.
+pub fn piece(content: &[u8]) -> Vec<u8> {
+    enums::upload::File::File(types::upload::File {
+        r#type: enums::storage::FileType::FilePartial,
+        mtime: 7,
+        bytes: content.to_vec(),
+    })
+    .to_bytes()
 }
 
 /// A server that notes what it hears, and answers when it is told to.

@@ -3,7 +3,6 @@
 use std::net::SocketAddr;
 
 use futures::FutureExt as _;
-use grammers_client::tl::{Serializable as _, enums, types};
 use mtproto::{Body, MsgId, message::Outcome};
 use tokio::{
     net::TcpListener,
@@ -11,7 +10,7 @@ use tokio::{
 };
 
 use super::*;
-use crate::telegram::files::peer::{GRAIN, Peer, tick};
+use crate::telegram::files::peer::{GRAIN, Peer, piece, tick};
 
 /// What a file has in it.
 const CONTENT: &[u8] = b"some bytes";
@@ -36,15 +35,6 @@ async fn fetch(centre: &Centre, budget: &Budget) -> Result<Vec<u8>, Error> {
         .map_err(|(error, _)| error)
 }
 
-fn piece() -> Vec<u8> {
-    enums::upload::File::File(types::upload::File {
-        r#type: enums::storage::FileType::FilePartial,
-        mtime: 7,
-        bytes: CONTENT.to_vec(),
-    })
-    .to_bytes()
-}
-
 /// A server whose first connections say something each second, but never what they were asked.
 async fn chatter(listener: TcpListener, connections: usize) {
     for _ in 0..connections {
@@ -66,7 +56,7 @@ async fn chatter(listener: TcpListener, connections: usize) {
     let mut peer = Peer::accept(&listener, key()).await;
     loop {
         let (_, call, _) = peer.hear().await;
-        peer.answer(&call, &piece()).await;
+        peer.answer(&call, &piece(CONTENT)).await;
     }
 }
 
@@ -154,7 +144,7 @@ async fn a_call_that_nobody_waits_for_any_more_keeps_its_buffer_until_it_is_answ
         left.push(buffer);
     }
     assert_eq!(left.len(), 3);
-    peer.answer(&call, &piece()).await;
+    peer.answer(&call, &piece(CONTENT)).await;
     timeout(Duration::from_mins(1), budget.reserve())
         .await
         .unwrap();

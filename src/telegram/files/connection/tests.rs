@@ -5,8 +5,8 @@ use tokio::{net::TcpListener, task::JoinHandle};
 
 use super::*;
 use crate::telegram::files::{
-    Budget,
-    peer::{GRAIN, Heard, Peer, tick},
+    Budget, CHUNK,
+    peer::{GRAIN, Heard, Peer, piece, tick},
 };
 
 /// A connection at work, and where it connects to.
@@ -136,4 +136,35 @@ async fn a_call_that_cannot_be_sent_is_answered_and_the_others_go_on() {
     };
     assert_eq!(unanswered, [2]);
     bench.running.await.unwrap();
+}
+
+/// Large packets are still being opened when the end is seen.
+#[tokio::test]
+async fn answers_that_came_before_the_end_of_a_connection_count() {
+    let content = vec![7; CHUNK as usize];
+    let mut bench = Bench::start().await;
+    for fetch in 0..3 {
+        bench.order(fetch, b"a query.").await;
+    }
+    let mut peer = Peer::accept(&bench.listener, key()).await;
+    for answer in [Some(&content[..]), Some(b"short"), None] {
+        let (_, call, _) = peer.hear().await;
+        if let Some(content) = answer {
+            peer.answer(&call, &piece(content)).await;
+        }
+    }
+    drop(peer);
+    let mut answered = Vec::new();
+    let unanswered = loop {
+        match bench.reported.recv().await {
+            Some((1, Report::Answered { fetch, reply })) => {
+                answered.push((fetch, reply.unwrap().len()));
+            }
+            Some((1, Report::Ended { unanswered, .. })) => break unanswered,
+            other => panic!("{other:?}"),
+        }
+    };
+    answered.sort_unstable();
+    assert_eq!(answered, [(0, content.len()), (1, 5)]);
+    assert_eq!(unanswered, [2]);
 }
