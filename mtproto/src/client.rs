@@ -32,6 +32,10 @@ pub const ACK_DELAY: Duration = Duration::from_secs(30);
 /// What a packed body may come to: no answer that is asked for is larger.
 pub const MAX_UNPACKED: usize = 1 << 20;
 
+/// How often one call is sent again on one connection: a server that wants it more often has no
+/// end of wanting it.
+pub const MAX_REPEATS: u32 = 16;
+
 /// Own messages other than calls whose refusal is still understood.
 const REMEMBERED_SERVICE: usize = 16;
 
@@ -87,6 +91,9 @@ pub enum Violation {
     /// The server refuses what we sent; with codes 17, 32 and 33 a new session helps.
     #[error("the server refused a message with code {}", .0.code())]
     Refused(BadMsgCode),
+    /// The server has one call sent again and again.
+    #[error("the server wants a call again and again")]
+    Endless,
 }
 
 /// A message that cannot be sent: a mistake of the caller.
@@ -129,6 +136,8 @@ pub struct Client<T> {
 struct Call<T> {
     tag: T,
     query: Box<[u8]>,
+    /// How often it was sent again.
+    repeats: u32,
 }
 
 impl<T> Client<T> {
@@ -195,7 +204,12 @@ impl<T> Client<T> {
     /// [`SendError`] for a query that is no multiple of four bytes; nothing is sent then.
     pub fn call(&mut self, tag: T, query: Box<[u8]>, now: Duration) -> Result<(), SendError> {
         self.flush_acks(now)?;
-        self.send_call(Call { tag, query }, now)
+        let call = Call {
+            tag,
+            query,
+            repeats: 0,
+        };
+        self.send_call(call, now)
     }
 
     /// Asks for a sign of life, and tells the server to close the connection if it is not asked
@@ -259,12 +273,22 @@ impl<T> Client<T> {
             self.server.clock_offset = None;
             return Err(Violation::Time);
         }
+        let mut found = Vec::new();
         let mut taking = Taking {
             packet: Some(packet),
             arrived,
-            answered,
+            found: &mut found,
         };
-        self.message(message, body, &mut taking)?;
+        if let Err(violation) = self.message(message, body, &mut taking) {
+            // What it seemed to answer is not answered.
+            let calls = found.into_iter().map(|found| (found.msg_id, found.call));
+            self.calls.extend(calls);
+            return Err(violation);
+        }
+        answered.extend(found.into_iter().map(|found| Answered {
+            tag: found.call.tag,
+            answer: found.answer,
+        }));
         if self.acks.len() >= MAX_PENDING_ACKS {
             self.flush_acks(arrived).expect("acknowledgements fit");
         }
@@ -300,7 +324,7 @@ impl<T> Client<T> {
                 let mut taking = Taking {
                     packet: None,
                     arrived: taking.arrived,
-                    answered: taking.answered,
+                    found: taking.found,
                 };
                 match Body::parse(&plain)? {
                     Body::Container(_) | Body::GzipPacked(_) => Err(ParseError::Nested.into()),
@@ -325,7 +349,7 @@ impl<T> Client<T> {
             } => {
                 if self.is_ours(bad_msg_id) {
                     self.server.salt = salt;
-                    self.send_again(bad_msg_id, now);
+                    self.send_again(bad_msg_id, now)?;
                 }
                 Ok(())
             }
@@ -342,7 +366,7 @@ impl<T> Client<T> {
                     .map(|(id, _)| *id)
                     .collect();
                 for id in unseen {
-                    self.send_again(id, now);
+                    self.send_again(id, now)?;
                 }
                 Ok(())
             }
@@ -354,7 +378,7 @@ impl<T> Client<T> {
                 self.ack(answer_msg_id, now);
                 let is_new = self.received.freshness(answer_msg_id) == Freshness::New;
                 if let Some(call) = call.filter(|_| is_new) {
-                    self.send_again(call, now);
+                    self.send_again(call, now)?;
                 }
                 Ok(())
             }
@@ -385,8 +409,7 @@ impl<T> Client<T> {
                 ) && self.greeted =>
             {
                 self.greeted = false;
-                self.send_again(req_msg_id, taking.arrived);
-                return Ok(());
+                return self.send_again(req_msg_id, taking.arrived);
             }
             Outcome::Error { code, message } => Answer::Error {
                 code,
@@ -394,8 +417,12 @@ impl<T> Client<T> {
             },
         };
         self.greeted = true;
-        if let Some(Call { tag, .. }) = self.calls.remove(&req_msg_id) {
-            taking.answered.push(Answered { tag, answer });
+        if let Some(call) = self.calls.remove(&req_msg_id) {
+            taking.found.push(Found {
+                msg_id: req_msg_id,
+                call,
+                answer,
+            });
         }
         Ok(())
     }
@@ -410,13 +437,9 @@ impl<T> Client<T> {
         match code {
             BadMsgCode::IdTooLow => {
                 self.server.clock_offset = Some(offset_from(notice, now));
-                self.send_again(bad_msg_id, now);
-                Ok(())
+                self.send_again(bad_msg_id, now)
             }
-            BadMsgCode::TooOld => {
-                self.send_again(bad_msg_id, now);
-                Ok(())
-            }
+            BadMsgCode::TooOld => self.send_again(bad_msg_id, now),
             code => {
                 // For the session to come; this one's ids cannot go back.
                 self.server.clock_offset = Some(offset_from(notice, now));
@@ -436,11 +459,19 @@ impl<T> Client<T> {
         self.acks.push(msg_id);
     }
 
-    fn send_again(&mut self, msg_id: MsgId, now: Duration) {
+    fn send_again(&mut self, msg_id: MsgId, now: Duration) -> Result<(), Violation> {
+        let Some(call) = self.calls.get_mut(&msg_id) else {
+            return Ok(());
+        };
+        if call.repeats == MAX_REPEATS {
+            return Err(Violation::Endless);
+        }
+        call.repeats += 1;
         if let Some(call) = self.calls.remove(&msg_id) {
             self.send_call(call, now)
                 .expect("it was sent before, so it fits");
         }
+        Ok(())
     }
 
     fn send_call(&mut self, call: Call<T>, now: Duration) -> Result<(), SendError> {
@@ -496,7 +527,14 @@ struct Taking<'a, T> {
     /// None while in a body that was unpacked from it.
     packet: Option<&'a [u8]>,
     arrived: Duration,
-    answered: &'a mut Vec<Answered<T>>,
+    found: &'a mut Vec<Found<T>>,
+}
+
+/// An answer, with the call that is answered if nothing is wrong with the rest of the packet.
+struct Found<T> {
+    msg_id: MsgId,
+    call: Call<T>,
+    answer: Answer,
 }
 
 fn offset_from(msg_id: MsgId, now: Duration) -> i64 {

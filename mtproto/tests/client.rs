@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
-use mtproto::client::{ACK_DELAY, Answer, Answered, Client, MAX_PENDING_ACKS, Server, Violation};
+use mtproto::client::{
+    ACK_DELAY, Answer, Answered, Client, MAX_PENDING_ACKS, MAX_REPEATS, Server, Violation,
+};
 use mtproto::envelope::{BODY_AT, OUTER, packet_len};
 use mtproto::message::{Outcome, ParseError};
 use mtproto::transport::{CLIENT_FRAME_LIMIT, SERVER_FRAME_LIMIT};
@@ -330,6 +332,60 @@ fn a_wrong_salt_is_replaced_and_only_what_is_in_flight_counts() {
 }
 
 #[test]
+fn a_server_that_has_no_end_of_refusing_is_left() {
+    let refusals: [fn(MsgId) -> Body<'static>; 5] = [
+        |id| Body::BadServerSalt {
+            bad_msg_id: id,
+            bad_seq_no: 1,
+            code: BadMsgCode::Salt,
+            salt: 78,
+        },
+        |id| Body::BadMsg {
+            bad_msg_id: id,
+            bad_seq_no: 1,
+            code: BadMsgCode::IdTooLow,
+        },
+        |id| Body::BadMsg {
+            bad_msg_id: id,
+            bad_seq_no: 1,
+            code: BadMsgCode::TooOld,
+        },
+        |id| Body::NewSession {
+            first_msg_id: MsgId(id.0 + 4),
+            unique_id: 5,
+            salt: 80,
+        },
+        |id| Body::MsgDetailedInfo {
+            msg_id: Some(id),
+            answer_msg_id: MsgId(id.0 + 3),
+            bytes: 100,
+            status: 0,
+        },
+    ];
+    for refusal in refusals {
+        let mut bench = Bench::new();
+        let mut last = bench.call("call");
+        let mut sent = 1;
+        let left = loop {
+            if let Err(left) = bench.say(&refusal(last.header.msg_id)) {
+                break left;
+            }
+            let again = bench.sent();
+            last = again
+                .into_iter()
+                .rfind(|sent| sent.body == last.body)
+                .unwrap();
+            sent += 1;
+            assert!(sent < 100, "{:?}", refusal(MsgId(4)));
+        };
+        assert!(matches!(left, Violation::Endless), "{left:?}");
+        assert_eq!(sent, 1 + MAX_REPEATS);
+        // Whoever takes the connection's place has to make it.
+        assert_eq!(bench.client.into_pending().collect::<Vec<_>>(), ["call"]);
+    }
+}
+
+#[test]
 fn a_wrong_clock_is_corrected() {
     // Ours is an hour slow, and nothing of the server was seen.
     let mut bench = Bench::with(Server {
@@ -400,6 +456,42 @@ fn refusals_that_show_a_mistake_close_the_connection() {
 }
 
 #[test]
+fn nothing_of_a_packet_counts_if_something_in_it_breaks_the_protocol() {
+    let mut bench = Bench::new();
+    let (first, second) = (bench.call("first"), bench.call("second"));
+    let mut result = Vec::new();
+    Body::RpcResult {
+        req_msg_id: first.header.msg_id,
+        result: b"result..",
+    }
+    .write(&mut result);
+    let mut refusal = Vec::new();
+    Body::BadMsg {
+        bad_msg_id: second.header.msg_id,
+        bad_seq_no: 3,
+        code: BadMsgCode::SeqTooLow,
+    }
+    .write(&mut refusal);
+    let inner = [bench.id(), bench.id()];
+    let message = |msg_id, body| Message {
+        msg_id,
+        seq_no: 1,
+        body,
+    };
+    let container = Body::Container(vec![
+        message(inner[0], &result[..]),
+        message(inner[1], &refusal[..]),
+    ]);
+    let refused = bench.say(&container);
+    assert!(
+        matches!(refused, Err(Violation::Refused(BadMsgCode::SeqTooLow))),
+        "{refused:?}"
+    );
+    let pending: Vec<_> = bench.client.into_pending().collect();
+    assert_eq!(pending, ["first", "second"]);
+}
+
+#[test]
 fn a_new_session_gets_what_it_has_not_seen() {
     let mut bench = Bench::new();
     let (lost, seen) = (bench.call("lost"), bench.call("seen"));
@@ -440,6 +532,30 @@ fn acknowledgements_go_with_the_next_call_or_in_time() {
     }
     assert_eq!(acked(&bench.sent()).len(), MAX_PENDING_ACKS);
     assert_eq!(bench.client.acks_due(), None);
+}
+
+#[test]
+fn messages_in_a_container_are_acknowledged_by_their_own_numbers() {
+    let mut bench = Bench::new();
+    let mut pong = Vec::new();
+    Body::Pong {
+        msg_id: MsgId(4),
+        ping_id: 1,
+    }
+    .write(&mut pong);
+    let ids = [bench.id(), bench.id()];
+    let inner = [(ids[0], 4), (ids[1], 5)].map(|(msg_id, seq_no)| Message {
+        msg_id,
+        seq_no,
+        body: &pong,
+    });
+    bench.say(&Body::Container(inner.to_vec())).unwrap();
+    bench.client.flush_acks(NOW).unwrap();
+    let acked = acked(&bench.sent());
+    assert!(
+        acked.contains(&ids[1]) && !acked.contains(&ids[0]),
+        "{acked:?}"
+    );
 }
 
 #[test]

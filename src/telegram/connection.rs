@@ -1,28 +1,32 @@
 //! The identity at Telegram: calls through grammers, and the data centres that files come from.
 
-use std::{collections::HashMap, sync::Arc, time::Duration};
+use std::{collections::HashMap, mem::replace, sync::Arc, time::Duration};
 
 use grammers_client::{
-    SenderPool,
+    InvocationError, SenderPool,
     sender::{ConnectionParams, NoRetries, SenderPoolHandle},
-    tl::{self, RemoteCall},
+    tl::{self, Deserializable as _, RemoteCall},
 };
-use grammers_session::{Session as _, storages::MemorySession};
-use mtproto::AuthKey;
+use grammers_mtproto::transport;
 use tokio::{
     sync::Mutex,
-    task::JoinHandle,
-    time::{Instant, timeout},
+    task::{self, JoinHandle},
+    time::{Instant, sleep, timeout},
 };
-use tracing::warn;
+use tracing::{info, warn};
 
 use super::{
     ApiId, Error, Session,
-    files::{Centre, Doors, Opener, greeting},
+    files::{LONGEST_WAIT, Opener},
+    key_ring::{KeyRing, KeyRingError},
+    source::Source,
 };
 
-/// A call that takes longer is given up, and its connection with it.
+/// A call that takes longer is given up, and all connections of grammers with it.
 const CALL_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// The pause before a call is tried again on another connection.
+const RECONNECT_PAUSE: Duration = Duration::from_millis(200);
 
 /// For how long a data centre that was made to know the identity is not told again.
 const AUTHORIZATION_SPAN: Duration = Duration::from_mins(1);
@@ -40,14 +44,15 @@ pub struct Account {
 
 /// An account in use. There is one per process: Telegram ends a session that is used twice.
 pub struct Telegram {
-    account: Account,
+    pub(super) account: Account,
+    keys: Arc<KeyRing>,
     pool: Mutex<Pool>,
     /// What Telegram says of where its data centres are, once it was asked.
-    addresses: Mutex<Option<Arc<[tl::types::DcOption]>>>,
-    centres: Mutex<HashMap<i32, Arc<Centre>>>,
+    pub(super) addresses: Mutex<Option<Arc<[tl::types::DcOption]>>>,
+    pub(super) sources: Mutex<HashMap<i32, Arc<Source>>>,
     /// What came of making foreign data centres know the identity.
     authorizations: Mutex<HashMap<i32, Authorization>>,
-    opener: Arc<Opener>,
+    pub(super) opener: Arc<Opener>,
 }
 
 /// What came of making a data centre know the identity.
@@ -71,13 +76,16 @@ pub struct FileConnectionsError;
 /// A running sender pool. grammers ends the whole pool when one of its connections panics.
 struct Pool {
     handle: SenderPoolHandle,
-    memory: Arc<MemorySession>,
     runner: JoinHandle<()>,
 }
 
 impl FileConnections {
     /// More than Telegram's own apps use.
     const MOST: usize = 8;
+
+    pub(super) fn get(self) -> usize {
+        self.0
+    }
 }
 
 impl Default for FileConnections {
@@ -104,11 +112,13 @@ impl Telegram {
     /// # Errors
     /// [`Error::SessionRefused`] if it does not; otherwise what keeps us from asking.
     pub async fn connect(account: Account) -> Result<Arc<Self>, Error> {
+        let keys = Arc::new(KeyRing::new(&account.session));
         let telegram = Arc::new(Self {
-            pool: Mutex::new(Pool::start(&account)),
+            pool: Mutex::new(Pool::start(&account, &keys)),
+            keys,
             account,
             addresses: Mutex::default(),
-            centres: Mutex::default(),
+            sources: Mutex::default(),
             authorizations: Mutex::default(),
             opener: Arc::new(Opener::start()),
         });
@@ -123,16 +133,61 @@ impl Telegram {
         self.call(self.account.session.home(), request).await
     }
 
-    /// Calls a method at a data centre, once, under a deadline.
+    /// Calls a method at a data centre. If Telegram asks to wait, and not for long, it is called
+    /// again.
     async fn call<R: RemoteCall>(&self, data_centre: i32, request: &R) -> Result<R::Return, Error> {
-        let handle = self.pool().await;
-        let Ok(reply) = timeout(CALL_TIMEOUT, handle.invoke_in_dc(data_centre, request)).await
-        else {
-            // A connection that does not answer may be half open: the next call gets a new one.
-            handle.disconnect_from_dc(data_centre);
+        let mut patience = LONGEST_WAIT;
+        let reply = loop {
+            match self.call_raw(data_centre, &request.to_bytes()).await {
+                Err(Error::FloodWait(wait)) if wait <= patience => {
+                    info!(seconds = wait.as_secs(), "Telegram asks to wait");
+                    patience -= wait;
+                    sleep(wait).await;
+                }
+                reply => break reply?,
+            }
+        };
+        Ok(R::Return::from_bytes(&reply).map_err(InvocationError::from)?)
+    }
+
+    /// Calls a method at a data centre. It takes and returns bytes: a function of the API, and an
+    /// object.
+    pub(super) async fn call_raw(&self, data_centre: i32, query: &[u8]) -> Result<Vec<u8>, Error> {
+        let (mut was_unknown, mut was_dropped) = (false, false);
+        loop {
+            let reply = self.call_once(data_centre, query).await;
+            // Both are tried again once, on another connection: a key that does not seem to be
+            // known, and what a connection took with it at its end.
+            let is_repeated = match &reply {
+                Err(error) if error.is_unknown_key() => replace(&mut was_unknown, true),
+                Err(Error::Connection(error)) if is_dropped(error) => {
+                    replace(&mut was_dropped, true)
+                }
+                _ => true,
+            };
+            if is_repeated {
+                return reply;
+            }
+            sleep(RECONNECT_PAUSE).await;
+        }
+    }
+
+    /// The same, under a deadline.
+    async fn call_once(&self, data_centre: i32, query: &[u8]) -> Result<Vec<u8>, Error> {
+        let has_key = self.keys.key(data_centre).is_some();
+        let (handle, runner) = self.pool().await;
+        let call = handle.raw_invoke_in_dc(data_centre, query.to_vec());
+        let Ok(reply) = timeout(CALL_TIMEOUT, call).await else {
+            self.start_anew(runner).await;
             return Err(Error::Timeout(CALL_TIMEOUT));
         };
-        Ok(reply?)
+        match reply {
+            Err(error) if has_key && tells_of_unknown_key(&error) => {
+                warn!(data_centre, "Telegram does not know the session's key");
+                Err(Error::unknown_key())
+            }
+            reply => Ok(reply?),
+        }
     }
 
     /// Makes a foreign data centre know the identity. Telegram limits how often this may be done:
@@ -179,80 +234,58 @@ impl Telegram {
         self.call(data_centre, &import).await.map(drop)
     }
 
-    /// The data centre that stores files under that number.
-    ///
-    /// # Errors
-    /// What keeps us from finding it, or from being known there.
-    pub(super) async fn centre(&self, data_centre: i32) -> Result<Arc<Centre>, Error> {
-        let mut centres = self.centres.lock().await;
-        if let Some(centre) = centres.get(&data_centre) {
-            return Ok(Arc::clone(centre));
-        }
-        let doors = self.doors(data_centre).await?;
-        let key = self.key(data_centre).await?;
-        let centre = Arc::new(Centre::new(
-            doors,
-            AuthKey::new(key),
-            greeting(self.account.api_id),
-            Arc::clone(&self.opener),
-        ));
-        centres.insert(data_centre, Arc::clone(&centre));
-        Ok(centre)
-    }
-
-    /// Forgets where a data centre is, unless that was looked up again since `centre` was in use:
-    /// the next read asks Telegram.
-    pub(super) async fn forget(&self, data_centre: i32, centre: &Arc<Centre>) {
-        let mut centres = self.centres.lock().await;
-        let used = centres.get(&data_centre);
-        if used.is_some_and(|used| Arc::ptr_eq(used, centre)) {
-            centres.remove(&data_centre);
-            *self.addresses.lock().await = None;
-        }
-    }
-
-    /// Where a data centre is reached, as Telegram says.
-    async fn doors(&self, data_centre: i32) -> Result<Doors, Error> {
-        let mut addresses = self.addresses.lock().await;
-        let options = if let Some(options) = &*addresses {
-            Arc::clone(options)
-        } else {
-            let tl::enums::Config::Config(config) =
-                self.call_home(&tl::functions::help::GetConfig {}).await?;
-            let option = |tl::enums::DcOption::Option(option)| option;
-            let options = config.dc_options.into_iter().map(option).collect();
-            Arc::clone(addresses.insert(options))
-        };
-        Doors::among(&options, data_centre, self.account.file_connections.0)
-            .ok_or(Error::UnexpectedReply("help.getConfig"))
-    }
-
     /// The key of a data centre: the session's own, or else one that is agreed on now.
-    async fn key(&self, data_centre: i32) -> Result<[u8; 256], Error> {
-        if let Some(key) = self.account.session.key(data_centre) {
+    pub(super) async fn key(&self, data_centre: i32) -> Result<[u8; 256], Error> {
+        if let Some(key) = self.keys.key(data_centre) {
             return Ok(key);
         }
         self.authorize(data_centre).await?;
-        let memory = Arc::clone(&self.pool.lock().await.memory);
-        let option = memory.dc_option(data_centre).ok().flatten();
-        option
-            .and_then(|option| option.auth_key)
+        self.keys
+            .key(data_centre)
             .ok_or(Error::UnexpectedReply("auth.importAuthorization"))
     }
 
-    async fn pool(&self) -> SenderPoolHandle {
+    async fn pool(&self) -> (SenderPoolHandle, task::Id) {
         let mut pool = self.pool.lock().await;
         if pool.runner.is_finished() {
             warn!("the Telegram connections broke down; starting them anew");
-            *pool = Pool::start(&self.account);
+            *pool = Pool::start(&self.account, &self.keys);
         }
-        pool.handle.clone()
+        (pool.handle.clone(), pool.runner.id())
+    }
+
+    /// Leaves the connections of a pool, one of which may be half open. All of them: grammers makes
+    /// one at a time, without a deadline, and whatever is called meanwhile waits for that.
+    async fn start_anew(&self, runner: task::Id) {
+        let mut pool = self.pool.lock().await;
+        if pool.runner.id() == runner {
+            *pool = Pool::start(&self.account, &self.keys);
+        }
+    }
+}
+
+fn is_dropped(error: &InvocationError) -> bool {
+    matches!(error, InvocationError::Dropped(_))
+}
+
+/// Whether a call to a data centre that the session has a key for failed because it does not know
+/// that key. grammers has then tried to agree on another one: that may have failed, or succeeded.
+fn tells_of_unknown_key(error: &InvocationError) -> bool {
+    const UNKNOWN_KEY: u32 = 404;
+    match error {
+        InvocationError::Transport(transport::Error::BadStatus { status }) => {
+            *status == UNKNOWN_KEY
+        }
+        InvocationError::Authentication(_) => true,
+        InvocationError::Session(error) => {
+            matches!(error.downcast_ref(), Some(KeyRingError::Replaced(_)))
+        }
+        _ => false,
     }
 }
 
 impl Pool {
-    fn start(account: &Account) -> Self {
-        let memory = Arc::new(MemorySession::from(account.session.to_grammers()));
+    fn start(account: &Account, keys: &Arc<KeyRing>) -> Self {
         let params = ConnectionParams {
             retry_policy: Box::new(NoRetries),
             ..ConnectionParams::default()
@@ -262,10 +295,9 @@ impl Pool {
             runner,
             handle,
             updates: _,
-        } = SenderPool::with_configuration(Arc::clone(&memory), account.api_id.get(), params);
+        } = SenderPool::with_configuration(Arc::clone(keys), account.api_id.get(), params);
         Self {
             handle: handle.thin,
-            memory,
             runner: tokio::spawn(runner.run()),
         }
     }

@@ -7,6 +7,9 @@ use grammers_client::{InvocationError, sender::RpcError, tl::types};
 use super::ConnectionError;
 use crate::Class;
 
+/// Our word for a transport's -404, which has none.
+const UNKNOWN_KEY: &str = "AUTH_KEY_UNKNOWN";
+
 /// What can go wrong between us and Telegram.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
@@ -65,6 +68,17 @@ pub enum Error {
 }
 
 impl Error {
+    /// A data centre does not know the key that the session has for it.
+    pub(super) fn unknown_key() -> Self {
+        Self::SessionRefused {
+            name: UNKNOWN_KEY.to_owned(),
+        }
+    }
+
+    pub(super) fn is_unknown_key(&self) -> bool {
+        matches!(self, Self::SessionRefused { name } if name == UNKNOWN_KEY)
+    }
+
     /// The error that a server answered a call with: 420 and `FLOOD_WAIT_31`, for example.
     pub(super) fn from_rpc(code: i32, message: String) -> Self {
         Self::from(RpcError::from(types::RpcError {
@@ -92,6 +106,14 @@ impl Error {
             | Self::WrongDataCentre
             | Self::Connection(_) => Class::Transient,
         }
+    }
+
+    /// Whether the file reference that was used has ended: the message has a new one.
+    pub(super) fn is_of_the_file_reference(&self) -> bool {
+        let Self::Rpc(RpcError { name, .. }) = self else {
+            return false;
+        };
+        name.starts_with("FILE_REFERENCE_") || name == "FILEREF_UPGRADE_NEEDED"
     }
 
     /// One CamelCase word for metrics, events and conditions.
@@ -125,16 +147,26 @@ impl From<InvocationError> for Error {
 impl From<RpcError> for Error {
     fn from(error: RpcError) -> Self {
         match (error.code, error.name.as_str()) {
-            (420, _) => Self::FloodWait(Duration::from_secs(u64::from(error.value.unwrap_or(1)))),
-            (401 | 406, _) => Self::SessionRefused { name: error.name },
+            (420, _) => {
+                let seconds = error.value.unwrap_or(0).max(1);
+                Self::FloodWait(Duration::from_secs(seconds.into()))
+            }
+            (401, name) if is_of_the_session(name) => Self::SessionRefused { name: error.name },
+            (406, "AUTH_KEY_DUPLICATED") => Self::SessionRefused { name: error.name },
             (
-                400,
+                400 | 406,
                 "CHANNEL_INVALID" | "CHANNEL_PRIVATE" | "MESSAGE_ID_INVALID" | "MSG_ID_INVALID"
                 | "PEER_ID_INVALID",
             ) => Self::MessageNotFound,
             _ => Self::Rpc(error),
         }
     }
+}
+
+/// Whether a 401 of this name is about the session, and not about the one request.
+fn is_of_the_session(name: &str) -> bool {
+    let of_the_session = ["AUTH_KEY_", "SESSION_", "USER_DEACTIVATED"];
+    of_the_session.iter().any(|begin| name.starts_with(begin))
 }
 
 #[cfg(test)]
@@ -157,6 +189,12 @@ mod tests {
                 Class::After(Duration::from_secs(3)),
             ),
             (
+                420,
+                "FLOOD_WAIT_0",
+                "TelegramFloodWait",
+                Class::After(Duration::from_secs(1)),
+            ),
+            (
                 401,
                 "AUTH_KEY_UNREGISTERED",
                 "SessionRefused",
@@ -168,7 +206,28 @@ mod tests {
                 "SessionRefused",
                 Class::Permanent,
             ),
+            (401, "SESSION_REVOKED", "SessionRefused", Class::Permanent),
+            (
+                401,
+                "USER_DEACTIVATED_BAN",
+                "SessionRefused",
+                Class::Permanent,
+            ),
+            (
+                401,
+                "ACTIVE_USER_REQUIRED",
+                "TelegramRefused",
+                Class::Permanent,
+            ),
             (400, "CHANNEL_PRIVATE", "MessageNotFound", Class::Permanent),
+            (406, "CHANNEL_PRIVATE", "MessageNotFound", Class::Permanent),
+            (
+                406,
+                "FILEREF_UPGRADE_NEEDED",
+                "TelegramRefused",
+                Class::Permanent,
+            ),
+            (406, "TOPIC_CLOSED", "TelegramRefused", Class::Permanent),
             (400, "LOCATION_INVALID", "TelegramRefused", Class::Permanent),
             (500, "RPC_CALL_FAIL", "TelegramRefused", Class::Transient),
             (-503, "Timeout", "TelegramRefused", Class::Transient),

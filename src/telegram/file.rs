@@ -15,7 +15,7 @@ use tracing::debug;
 
 use super::{
     CHUNK, Error, MediaFile, MessageRef, Telegram,
-    files::{Budget, Buffer, query},
+    files::{Budget, Buffer, Reply, query},
 };
 
 /// How often one read is tried before its error counts.
@@ -120,25 +120,14 @@ impl RemoteFile {
         }
     }
 
-    async fn read_once(
-        &self,
-        location: &InputFileLocation,
-        offset: u64,
-        buffer: Buffer,
-    ) -> Result<Bytes, (Error, Option<Buffer>)> {
+    async fn read_once(&self, location: &InputFileLocation, offset: u64, buffer: Buffer) -> Reply {
         let Ok(at) = i64::try_from(offset) else {
             return Err((Error::UnexpectedReply("getMessages"), Some(buffer)));
         };
         let data_centre = self.data_centre.load(Ordering::Relaxed);
-        let centre = match self.telegram.centre(data_centre).await {
-            Ok(centre) => centre,
-            Err(error) => return Err((error, Some(buffer))),
-        };
-        let reply = centre.fetch(query(location, at), buffer).await;
-        if let Err((Error::WrongDataCentre, _)) = &reply {
-            self.telegram.forget(data_centre, &centre).await;
-        }
-        reply
+        self.telegram
+            .fetch(data_centre, query(location, at), buffer)
+            .await
     }
 
     /// Does what lets the next try succeed, or hands the error back.
@@ -156,9 +145,7 @@ impl RemoteFile {
                 self.data_centre
                     .store(data_centre.ok_or(error)?, Ordering::Relaxed);
             }
-            Error::Rpc(rpc) if rpc.name.starts_with("FILE_REFERENCE_") => {
-                self.refresh(used).await?;
-            }
+            _ if error.is_of_the_file_reference() => self.refresh(used).await?,
             Error::SessionRefused { name } if name == "AUTH_KEY_UNREGISTERED" => {
                 self.telegram
                     .authorize(self.data_centre.load(Ordering::Relaxed))

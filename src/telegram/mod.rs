@@ -7,8 +7,10 @@ mod connection;
 mod error;
 mod file;
 mod files;
+mod key_ring;
 mod locate;
 mod session;
+mod source;
 
 pub use connection::{Account, FileConnections, FileConnectionsError, Telegram};
 pub use error::Error;

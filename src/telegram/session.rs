@@ -87,11 +87,6 @@ impl Session {
         self.home
     }
 
-    /// The key that a data centre knows, if the session has one.
-    pub(super) fn key(&self, data_centre: i32) -> Option<[u8; 256]> {
-        self.data_centres.get(&data_centre)?.auth_key
-    }
-
     /// The SHA-256 of each of its keys, by which two sessions are known to share one.
     pub fn key_prints(&self) -> Vec<[u8; 32]> {
         let keys = self

@@ -121,17 +121,28 @@ async fn serve_all(
 }
 
 async fn connect(settings: &WorkerSettings) -> Result<Arc<Telegram>, telegram::Error> {
-    let mut wait = CONNECT_BACKOFF;
+    let mut backoff = CONNECT_BACKOFF;
     loop {
-        match Telegram::connect(settings.account.clone()).await {
-            Err(error) if error.class() == Class::Permanent => return Err(error),
-            Err(error) => {
-                warn!(%error, "Telegram cannot be reached; trying again");
-                sleep(wait).await;
-                wait = (wait * 2).min(Duration::from_mins(1));
-            }
-            connected => return connected,
-        }
+        let connected = Telegram::connect(settings.account.clone()).await;
+        let Some((error, pause)) = pause(&connected, backoff) else {
+            return connected;
+        };
+        warn!(%error, seconds = pause.as_secs(), "Telegram cannot be reached; trying again");
+        sleep(pause).await;
+        backoff = (backoff * 2).min(Duration::from_mins(1));
+    }
+}
+
+/// For how long to wait before connecting again, and why; `None` if that would be of no use.
+fn pause<T>(
+    connected: &Result<T, telegram::Error>,
+    backoff: Duration,
+) -> Option<(&telegram::Error, Duration)> {
+    let error = connected.as_ref().err()?;
+    match error.class() {
+        Class::Permanent => None,
+        Class::After(asked) => Some((error, asked.max(backoff))),
+        Class::Transient | Class::Interrupted => Some((error, backoff)),
     }
 }
 
@@ -244,4 +255,30 @@ fn order(settings: &WorkerSettings, job: &TransferJob, attempt: i32) -> Result<O
             History::None
         },
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn connecting_again_waits_for_as_long_as_telegram_asks() {
+        let refused = telegram::Error::SessionRefused {
+            name: "AUTH_KEY_UNKNOWN".into(),
+        };
+        let secs = Duration::from_secs;
+        for (connected, expected) in [
+            (Ok(()), None),
+            (Err(refused), None),
+            (
+                Err(telegram::Error::FloodWait(secs(1400))),
+                Some(secs(1400)),
+            ),
+            (Err(telegram::Error::FloodWait(secs(3))), Some(secs(8))),
+            (Err(telegram::Error::Timeout(secs(30))), Some(secs(8))),
+        ] {
+            let waited = pause(&connected, secs(8)).map(|(_, pause)| pause);
+            assert_eq!(waited, expected, "{connected:?}");
+        }
+    }
 }

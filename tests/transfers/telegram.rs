@@ -11,7 +11,9 @@ use telestream_sim::telegram::{
 
 use tokio::time::sleep;
 
-use crate::world::{ABROAD, CHANNEL, CHUNK, HOME, MIB, Nature, PART, World, read_report, until};
+use crate::world::{
+    ABROAD, CHANNEL, CHUNK, HOME, MIB, Nature, PART, World, download, read_report, until,
+};
 
 /// Calls under way on a connection.
 const DEPTH: u64 = 4;
@@ -34,6 +36,11 @@ async fn what_telegram_does_wrong_is_got_over() {
             "an expired reference",
             1,
             rpc_error(400, "FILE_REFERENCE_EXPIRED"),
+        ),
+        (
+            "a reference of another age",
+            1,
+            rpc_error(406, "FILEREF_UPGRADE_NEEDED"),
         ),
         ("a migration", 1, rpc_error(303, "FILE_MIGRATE_4")),
         ("lost answers", 3, Effect::Lose),
@@ -81,6 +88,30 @@ async fn a_long_wait_is_handed_up() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn short_waits_are_waited_out_whatever_is_asked() {
+    let world = World::with(Nature {
+        signed_in: SignedIn::Home,
+        ..Nature::default()
+    })
+    .await;
+    for method in [
+        "channels.getMessages",
+        "help.getConfig",
+        "auth.exportAuthorization",
+        "auth.importAuthorization",
+    ] {
+        world.sim.telegram().add_fault(Fault {
+            methods: vec![method.into()],
+            times: Some(2),
+            ..Fault::of(rpc_error(420, "FLOOD_WAIT_1"))
+        });
+    }
+    let sent = world.send(MIB, ABROAD).await;
+    let delivery = world.transfer(&sent).await.unwrap();
+    assert_eq!(world.assert_arrived(&sent, &delivery).await, 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_session_that_is_refused_is_told_apart() {
     for (effect, name) in [
         (
@@ -101,6 +132,136 @@ async fn a_session_that_is_refused_is_told_apart() {
         assert!(error.to_string().contains(name), "{error}");
         assert_eq!(world.left_by(&sent), (0, 0, 0));
     }
+}
+
+/// A bot that was removed from a channel is told so with 406: no fault of the session's.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_channel_that_is_closed_to_us_is_a_reason_and_the_session_goes_on() {
+    let world = World::start().await;
+    let sent = world.send(MIB, HOME).await;
+    world.sim.telegram().add_fault(Fault {
+        methods: vec!["channels.getMessages".into()],
+        times: Some(1),
+        ..Fault::of(rpc_error(406, "CHANNEL_PRIVATE"))
+    });
+    let error = world.transfer(&sent).await.unwrap_err();
+    assert_eq!(
+        (error.reason(), error.class()),
+        ("MessageNotFound", Class::Permanent)
+    );
+    let delivery = world.transfer(&sent).await.unwrap();
+    assert_eq!(world.assert_arrived(&sent, &delivery).await, 0);
+}
+
+/// Only a second refusal counts, of a connection that was begun after the first.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_key_that_is_unknown_for_once_is_tried_again_however_many_connections_broke() {
+    let unknown = |times| (Effect::Refuse { code: -404 }, times);
+    for faults in [
+        // Both connections of the beginning are refused.
+        vec![unknown(2)],
+        vec![(Effect::Close, 3), unknown(1)],
+    ] {
+        let world = World::start().await;
+        let sent = world.send(20 * MIB, HOME).await;
+        // Both are begun before the first of them is refused.
+        world.sim.telegram().set_latency(Duration::from_millis(100));
+        for (effect, times) in &faults {
+            world.spoil_telegram(0, Some(*times), effect.clone());
+        }
+        let delivery = world.transfer(&sent).await;
+        let delivery = delivery.unwrap_or_else(|error| panic!("{faults:?}: {error}"));
+        world.assert_arrived(&sent, &delivery).await;
+    }
+}
+
+/// The connection for messages is grammers', which would agree on another key.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_key_that_the_main_door_does_not_know_is_tried_twice_and_kept() {
+    let fault = |methods: &[&str], times| Fault {
+        methods: methods.iter().map(ToString::to_string).collect(),
+        doors: vec![Door::Main],
+        times,
+        ..Fault::of(Effect::Refuse { code: -404 })
+    };
+    let world = World::start().await;
+    let telegram = world.sim.telegram();
+    // Once: while a connection is made, and on one that has been there.
+    telegram.add_fault(fault(&[], Some(1)));
+    world.connect_anew().await.unwrap();
+    let sent = world.send(MIB, HOME).await;
+    telegram.add_fault(fault(&["channels.getMessages"], Some(1)));
+    let delivery = world.transfer(&sent).await.unwrap();
+    assert_eq!(world.assert_arrived(&sent, &delivery).await, 0);
+
+    // From now on.
+    telegram.add_fault(fault(&[], None));
+    let error = world.transfer(&sent).await.unwrap_err();
+    assert_eq!(
+        (error.reason(), error.class()),
+        ("SessionRefused", Class::Permanent)
+    );
+    let error = world.connect_anew().await.err().unwrap();
+    assert_eq!(
+        (error.reason(), error.class()),
+        ("SessionRefused", Class::Permanent)
+    );
+
+    // It was no word on the key itself, which is still there.
+    telegram.clear_faults();
+    let sent = world.send(MIB, HOME).await;
+    let delivery = world.transfer(&sent).await.unwrap();
+    assert_eq!(world.assert_arrived(&sent, &delivery).await, 0);
+}
+
+/// grammers connects without a deadline, and what is called meanwhile waits.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_main_door_that_was_silent_is_asked_again_when_it_speaks() {
+    let world = World::start().await;
+    let sent = world.send(MIB, HOME).await;
+    let telegram = world.sim.telegram();
+    telegram.set_door(HOME, Door::Main, DoorConduct::Ignore);
+    telegram.add_fault(Fault {
+        methods: vec!["channels.getMessages".into()],
+        times: Some(1),
+        ..Fault::of(Effect::Close)
+    });
+    while world.transfer(&sent).await.unwrap_err().reason() != "TelegramTimeout" {}
+    telegram.set_door(HOME, Door::Main, DoorConduct::Serve);
+    let delivery = world.transfer(&sent).await.unwrap();
+    assert_eq!(world.assert_arrived(&sent, &delivery).await, 0);
+}
+
+/// It panics at what no server says, and all its connections with it.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_breaks_grammers_is_got_over() {
+    let world = World::start().await;
+    let sent = world.send(MIB, HOME).await;
+    world.sim.telegram().add_fault(Fault {
+        methods: vec!["channels.getMessages".into()],
+        times: Some(1),
+        ..Fault::of(Effect::Forge(Forgery::Session))
+    });
+    let delivery = world.transfer(&sent).await.unwrap();
+    assert_eq!(world.assert_arrived(&sent, &delivery).await, 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_main_door_that_is_asked_too_much_is_no_word_on_the_session() {
+    let world = World::start().await;
+    let sent = world.send(MIB, HOME).await;
+    world.sim.telegram().add_fault(Fault {
+        doors: vec![Door::Main],
+        times: Some(1),
+        ..Fault::of(Effect::Refuse { code: -429 })
+    });
+    let error = world.transfer(&sent).await.unwrap_err();
+    assert_eq!(
+        (error.reason(), error.class()),
+        ("TelegramUnavailable", Class::Transient)
+    );
+    let delivery = world.transfer(&sent).await.unwrap();
+    assert_eq!(world.assert_arrived(&sent, &delivery).await, 0);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -478,4 +639,170 @@ async fn authorizations_are_carried_over_only_if_they_are_missing() {
     assert!(matches!(error.class(), Class::After(_)), "{error:?}");
     let traffic = world.sim.telegram().traffic();
     assert_eq!(traffic.door(HOME, Door::Main).calls_of(export), 1);
+}
+
+/// As the real data centres 1, 3 and 5: a second connection with the same key costs the key.
+#[tokio::test(flavor = "multi_thread")]
+async fn where_there_is_no_door_for_files_they_come_over_the_one_connection_there_is() {
+    for (dc, signed_in) in [
+        (HOME, SignedIn::All),
+        (ABROAD, SignedIn::All),
+        (ABROAD, SignedIn::Home),
+    ] {
+        let world = World::with(Nature {
+            signed_in,
+            ..Nature::default()
+        })
+        .await;
+        let telegram = world.sim.telegram();
+        telegram.set_door(dc, Door::Media, DoorConduct::Hide);
+        for _ in 0..2 {
+            let sent = world.send(40 * MIB + 1, dc).await;
+            world.set_telegram_rate(Some(16 * MIB));
+            let (delivery, ()) = tokio::join!(world.transfer(&sent), async {
+                until("something is stored", || world.stored(&sent) > 0).await;
+                telegram.expire_file_references();
+                world.set_telegram_rate(None);
+            });
+            let delivery = delivery.unwrap_or_else(|error| panic!("{dc}: {error}"));
+            assert_eq!(world.assert_arrived(&sent, &delivery).await, 0, "{dc}");
+        }
+        let traffic = telegram.traffic();
+        assert_eq!(traffic.door(dc, Door::Main).opened, 1, "{dc}");
+        assert_eq!(traffic.door(dc, Door::Media).opened, 0, "{dc}");
+        // However many reads found that they are not known, one has told of us for all.
+        let exports = traffic.door(HOME, Door::Main);
+        let expected = u64::from(signed_in == SignedIn::Home);
+        assert_eq!(exports.calls_of("auth.exportAuthorization"), expected);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_goes_wrong_where_there_is_no_door_for_files_is_got_over() {
+    for (what, times, effect) in [
+        ("a short flood wait", 3, rpc_error(420, "FLOOD_WAIT_1")),
+        ("a 500", 3, rpc_error(500, "RPC_CALL_FAIL")),
+        ("a short piece", 2, Effect::Short { bytes: 100 }),
+        ("a long piece", 2, Effect::Long { bytes: 100 }),
+        ("closed connections", 3, Effect::Close),
+        ("a refusal for too much", 2, Effect::Refuse { code: -429 }),
+        ("a migration", 1, rpc_error(303, "FILE_MIGRATE_4")),
+    ] {
+        let world = World::start().await;
+        let telegram = world.sim.telegram();
+        telegram.set_door(HOME, Door::Media, DoorConduct::Hide);
+        let sent = world.send(20 * MIB + 1, HOME).await;
+        world.spoil_telegram(9, Some(times), effect);
+        let delivery = world.transfer(&sent).await;
+        let delivery = delivery.unwrap_or_else(|error| panic!("{what}: {error}"));
+        let again = world.assert_arrived(&sent, &delivery).await;
+        assert!(again <= 16 * CHUNK, "{what}: {again} bytes again");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_cannot_be_got_over_where_there_is_no_door_for_files_is_a_reason() {
+    for (effect, reason) in [
+        (rpc_error(420, "FLOOD_WAIT_1400"), "TelegramFloodWait"),
+        (rpc_error(401, "AUTH_KEY_UNREGISTERED"), "SessionRefused"),
+        (Effect::Short { bytes: 1 }, "TelegramMisbehaved"),
+        (Effect::CdnRedirect, "CdnOnly"),
+    ] {
+        let world = World::start().await;
+        let telegram = world.sim.telegram();
+        telegram.set_door(HOME, Door::Media, DoorConduct::Hide);
+        let sent = world.send(3 * MIB, HOME).await;
+        world.spoil_telegram(2, None, effect);
+        let error = world.transfer(&sent).await.unwrap_err();
+        assert_eq!(error.reason(), reason);
+        assert_eq!(world.left_by(&sent), (0, 0, 0));
+    }
+}
+
+/// Some refusals are answered by sending the call again, others by a new session.
+#[tokio::test(flavor = "multi_thread")]
+async fn calls_that_the_protocol_refuses_are_made_again() {
+    for code in [16, 17, 18, 20, 32, 33, 35, 64] {
+        let world = World::start().await;
+        let sent = world.send(20 * MIB, HOME).await;
+        world.spoil_telegram(9, Some(2), Effect::BadMessage { code });
+        let delivery = world.transfer(&sent).await;
+        let delivery = delivery.unwrap_or_else(|error| panic!("{code}: {error}"));
+        world.assert_arrived(&sent, &delivery).await;
+        let media = world.sim.telegram().traffic().door(HOME, Door::Media);
+        let is_closed = media.open < usize::try_from(media.opened).unwrap();
+        assert_eq!(is_closed, !matches!(code, 16 | 20), "{code}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_comes_too_often_is_read_over_fewer_connections() {
+    let flood = rpc_error(420, "FLOOD_WAIT_1");
+    let most_open = |world: &World, dc| {
+        let traffic = world.sim.telegram().traffic();
+        traffic.door(dc, Door::Media).most_open
+    };
+    // All that is under way at first is refused, on both connections.
+    for (effect, times) in [(flood.clone(), 8), (Effect::Refuse { code: -429 }, 2)] {
+        let world = World::start().await;
+        let sent = world.send(30 * MIB, HOME).await;
+        world.spoil_telegram(0, Some(times), effect.clone());
+        let delivery = world.transfer(&sent).await.unwrap();
+        world.assert_arrived(&sent, &delivery).await;
+        assert!(most_open(&world, HOME) <= 2, "{effect:?}");
+    }
+    // What one data centre says is not said of another.
+    let world = World::start().await;
+    world.sim.telegram().add_fault(Fault {
+        methods: vec!["upload.getFile".into()],
+        dcs: vec![ABROAD],
+        ..Fault::of(rpc_error(420, "FLOOD_WAIT_1400"))
+    });
+    let abroad = world.send(MIB, ABROAD).await;
+    let error = world.transfer(&abroad).await.unwrap_err();
+    assert!(matches!(error.class(), Class::After(_)), "{error:?}");
+    let sent = world.send(60 * MIB, HOME).await;
+    world.set_telegram_rate(Some(8 * MIB));
+    let delivery = world.transfer(&sent).await.unwrap();
+    world.assert_arrived(&sent, &delivery).await;
+    assert!(most_open(&world, HOME) > 2);
+}
+
+/// Packets are opened several at a time, but each is its own connection's business.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_packet_that_is_not_genuine_costs_only_the_connection_that_it_came_on() {
+    let world = World::start().await;
+    let sent = world.send(60 * MIB, HOME).await;
+    world.spoil_telegram(30, Some(1), Effect::Forge(Forgery::MsgKey));
+    let delivery = world.transfer(&sent).await.unwrap();
+    world.assert_arrived(&sent, &delivery).await;
+    let media = world.sim.telegram().traffic().door(HOME, Door::Media);
+    let closed = usize::try_from(media.opened).unwrap() - media.open;
+    assert_eq!(closed, 1, "{media:?}");
+}
+
+/// What Telegram's own servers seal is believed, and stored as it came.
+#[tokio::test(flavor = "multi_thread")]
+async fn bytes_that_telegram_itself_has_wrong_arrive_as_they_are() {
+    let world = World::start().await;
+    let sent = world.send(3 * MIB, HOME).await;
+    world.spoil_telegram(2, Some(1), Effect::WrongBytes);
+    let delivery = world.transfer(&sent).await.unwrap();
+    assert_ne!(download(&delivery.link.url).await, sent.sha256);
+    assert_eq!(delivery.object.size.cast_unsigned(), sent.size);
+    assert_eq!(world.left_by(&sent), (1, 1, 0));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn however_many_reads_are_not_known_one_tells_of_us_for_all() {
+    let world = World::with(Nature {
+        signed_in: SignedIn::Home,
+        ..Nature::default()
+    })
+    .await;
+    let sent = world.send(20 * MIB, ABROAD).await;
+    let delivery = world.transfer(&sent).await.unwrap();
+    world.assert_arrived(&sent, &delivery).await;
+    let main = world.sim.telegram().traffic().door(HOME, Door::Main);
+    assert_eq!(main.calls_of("auth.exportAuthorization"), 1);
 }

@@ -15,7 +15,7 @@ use telestream::{
     oci::{
         ApiKey, Credentials, Endpoint, Namespace, ObjectStorage, RetryPolicy, Settings, Timeouts,
     },
-    telegram::{Account, FileConnections, MessageRef, Telegram},
+    telegram::{self, Account, FileConnections, MessageRef, Telegram},
     transfer::Window,
     worker::{Delivery, Engine, History, Journal, Meter, Order, TransferError},
 };
@@ -127,19 +127,11 @@ impl World {
         options.oci.keeping = nature.keeping;
         options.oci.minimum_part_size = Some(MINIMUM_PART_SIZE);
         let sim = Sim::start(options).await.unwrap();
-        let session = sim
-            .telegram()
-            .create_session(Identity::Bot, nature.signed_in);
-        let session = serde_json::to_string(&session.unwrap()).unwrap();
+        let session = new_session(&sim, nature.signed_in);
         fs::write(data.path().join("session.json"), &session).unwrap();
-        let account = Account {
-            session: session.parse().unwrap(),
-            api_id: "1".parse().unwrap(),
-            file_connections: FileConnections::default(),
-        };
         let config = sim.oci().client_config();
         let engine = Engine {
-            telegram: Telegram::connect(account).await.unwrap(),
+            telegram: Telegram::connect(account(&session)).await.unwrap(),
             storage: storage(&config, nature.timeouts, credentials(&config)),
             window: Window::default(),
         };
@@ -149,6 +141,11 @@ impl World {
             bucket: config.bucket,
             data,
         }
+    }
+
+    /// A bot that nobody else is, in use from now on.
+    pub async fn connect_anew(&self) -> Result<Arc<Telegram>, telegram::Error> {
+        Telegram::connect(account(&new_session(&self.sim, SignedIn::All))).await
     }
 
     /// Writes an OCI configuration file, or another in its place.
@@ -359,6 +356,20 @@ impl World {
     pub fn set_telegram_rate(&self, bytes_per_second: Option<u64>) {
         let rate = bytes_per_second.and_then(std::num::NonZeroU64::new);
         self.sim.telegram().set_rate(rate);
+    }
+}
+
+/// A session's document.
+fn new_session(sim: &Sim, signed_in: SignedIn) -> String {
+    let session = sim.telegram().create_session(Identity::Bot, signed_in);
+    serde_json::to_string(&session.unwrap()).unwrap()
+}
+
+fn account(session: &str) -> Account {
+    Account {
+        session: session.parse().unwrap(),
+        api_id: "1".parse().unwrap(),
+        file_connections: FileConnections::default(),
     }
 }
 

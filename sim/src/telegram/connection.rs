@@ -11,7 +11,9 @@ use bytes::{Buf, BytesMut};
 use mtproto::envelope;
 use mtproto::session::Content;
 use mtproto::transport::{Detected, FrameError, SERVER_FRAME_LIMIT};
-use mtproto::{Body, Decoder, Envelope, IdKind, MsgId, Side, Step, Transport, TransportCode};
+use mtproto::{
+    BadMsgCode, Body, Decoder, Envelope, IdKind, MsgId, Side, Step, Transport, TransportCode,
+};
 use tokio::io::AsyncReadExt;
 use tokio::net::TcpStream;
 use tokio::net::tcp::OwnedReadHalf;
@@ -279,6 +281,11 @@ impl Reader {
                     .await;
                 return false;
             }
+            Some(Effect::BadMessage { code }) => {
+                let which = refusal(msg_id, seq_no, BadMsgCode::from_code(code));
+                self.send(key, &session, which, verdict.delay).await;
+                return true;
+            }
             Some(Effect::Close) => return false,
             Some(Effect::Lose) => {
                 // The call is made, its answer never numbered: nobody will send it again.
@@ -399,5 +406,19 @@ impl Reader {
         };
         // The writer is gone only when the connection is; then nobody waits for this.
         let _ = self.orders.send(order).await;
+    }
+}
+
+/// That a message is refused by the protocol itself.
+fn refusal(bad_msg_id: MsgId, bad_seq_no: i32, code: BadMsgCode) -> Which {
+    let body = Body::BadMsg {
+        bad_msg_id,
+        bad_seq_no,
+        code,
+    };
+    Which::New {
+        kind: IdKind::Answer,
+        content: Content::Unrelated,
+        payload: Payload::of(&body),
     }
 }

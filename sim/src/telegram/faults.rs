@@ -81,6 +81,11 @@ pub enum Effect {
         /// Negative.
         code: i32,
     },
+    /// It is not made but refused by the protocol itself: `bad_msg_notification`.
+    BadMessage {
+        /// Such as 20, for a message too old to be told from a repeated one.
+        code: i32,
+    },
     /// All salts given so far become worthless, then it is made.
     RotateSalts,
     /// The session is lost first, with what is unanswered and unacknowledged in it; the call is
@@ -252,6 +257,9 @@ pub enum DoorConduct {
     Close,
     /// They stay open, and nothing is ever read or sent.
     Ignore,
+    /// They are closed at once, and `help.getConfig` does not tell of the door: as of data centres
+    /// that have none for files.
+    Hide,
     /// They are passed on to another server.
     PassOn {
         /// Where it listens.
@@ -343,6 +351,7 @@ impl Effect {
                 | Self::Lose
                 | Self::Close
                 | Self::Refuse { .. }
+                | Self::BadMessage { .. }
                 | Self::RotateSalts
                 | Self::LoseSession
                 | Self::Short { .. }

@@ -448,7 +448,7 @@ async fn serve(mut stream: TcpStream, place: Place) {
     let id = place.id;
     match place.world.faults.door(place.centre.id, place.door) {
         DoorConduct::Serve => {}
-        DoorConduct::Close => return,
+        DoorConduct::Close | DoorConduct::Hide => return,
         DoorConduct::Ignore => return ignore(&mut stream).await,
         DoorConduct::PassOn { to } => return pass_on(&mut stream, to).await,
     }

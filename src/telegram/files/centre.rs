@@ -3,11 +3,11 @@
 //! A task owns everything here. A fetch is answered once, however many connections it takes: those
 //! that break or are refused give their fetches back, and one that is overdue while nothing can go
 //! on without it is asked for twice. Telegram's wish to be left alone for a while is granted to the
-//! connection that it was said on; only when all have to rest is a fetch made to wait, and told so
-//! when that would be long.
+//! connection that it was said on, and to the next one should that one end; only when all have to
+//! rest is a fetch made to wait, and told so when that would be long.
 
 use std::{
-    collections::{BTreeMap, VecDeque},
+    collections::{BTreeMap, BinaryHeap, VecDeque},
     sync::Arc,
     time::Duration,
 };
@@ -21,6 +21,7 @@ use tokio::{
 use tracing::{debug, info, warn};
 
 use super::{
+    LONGEST_WAIT,
     buffers::{Budget, Buffer},
     connection::{self, ConnectionError, DEPTH, Endpoint, Order, Reply, Report},
     doors::Doors,
@@ -29,14 +30,12 @@ use super::{
 };
 use crate::telegram::Error;
 
-/// Waits up to this long are waited out; longer ones are handed up, which frees the slot.
-const LONGEST_WAIT: Duration = Duration::from_secs(30);
-
 /// How long nothing at all may be answered before the data centre counts as out of reach.
 const PATIENCE: Duration = Duration::from_secs(45);
 
-/// How long one fetch may take on one connection, which is closed then.
-const FETCH_TIMEOUT: Duration = Duration::from_mins(1);
+/// How long a connection may work without answering anything, whatever else it says, before it is
+/// closed. Less than our patience, so that another one is tried.
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// When a fetch is overdue: after so many times the usual, and not before this long.
 const OVERDUE_FACTOR: u32 = 3;
@@ -85,6 +84,11 @@ impl Centre {
         }
     }
 
+    /// Whether it is of no use any more.
+    pub fn is_broken(&self) -> bool {
+        self.task.is_finished()
+    }
+
     /// Makes a call whose answer is an `upload.file`, and returns the file's bytes. The buffer is
     /// what the answer is read into; it comes back with an error, unless it is still waited for.
     pub async fn fetch(&self, query: Box<[u8]>, buffer: Buffer) -> Reply {
@@ -116,6 +120,7 @@ struct Link {
     under_way: BTreeMap<u64, Instant>,
     /// Telegram wants it to be quiet until then.
     rests_until: Instant,
+    /// When it answered last.
     idle_since: Instant,
 }
 
@@ -138,6 +143,8 @@ struct Dispatcher {
     server: Server,
     pace: Pace,
     links: BTreeMap<u64, Link>,
+    /// Until when connections that have gone were to rest: those in their place have to.
+    rests: BinaryHeap<Instant>,
     tasks: JoinSet<()>,
     made: u64,
     fetches: BTreeMap<u64, Active>,
@@ -149,6 +156,9 @@ struct Dispatcher {
     /// Connections that broke since something was answered.
     failures: u32,
     failed: Option<ConnectionError>,
+    /// The last connection that had been begun when Telegram first said that it does not know the
+    /// key, if it has said so since something was answered.
+    unknown_key_since: Option<u64>,
     connect_at: Instant,
     last_progress: Instant,
     last_refusal: Option<Instant>,
@@ -167,6 +177,7 @@ impl Dispatcher {
             opener,
             server: Server::default(),
             links: BTreeMap::new(),
+            rests: BinaryHeap::new(),
             tasks: JoinSet::new(),
             made: 0,
             fetches: BTreeMap::new(),
@@ -176,6 +187,7 @@ impl Dispatcher {
             reports,
             failures: 0,
             failed: None,
+            unknown_key_since: None,
             connect_at: now,
             last_progress: now,
             last_refusal: None,
@@ -275,7 +287,7 @@ impl Dispatcher {
             let link = Link {
                 orders: Some(orders),
                 under_way: BTreeMap::new(),
-                rests_until: now,
+                rests_until: self.rests.pop().unwrap_or(now),
                 idle_since: now,
             };
             self.links.insert(self.made, link);
@@ -354,10 +366,13 @@ impl Dispatcher {
                 unanswered,
                 mut buffers,
             } => {
-                self.links.remove(&link_number);
+                let gone = self.links.remove(&link_number);
+                let rest = gone.map(|link| link.rests_until);
+                self.rests
+                    .extend(rest.filter(|until| *until > Instant::now()));
                 self.server = server;
                 if let Some(why) = why {
-                    self.broke(why);
+                    self.broke(link_number, why);
                 }
                 for number in unanswered {
                     if let Some(fetch) = self.fetches.get_mut(&number) {
@@ -380,6 +395,7 @@ impl Dispatcher {
         self.last_progress = now;
         self.failures = 0;
         self.failed = None;
+        self.unknown_key_since = None;
         if let Some(fetch) = self.fetches.get_mut(&number) {
             fetch.asked = fetch.asked.saturating_sub(1);
         }
@@ -429,17 +445,14 @@ impl Dispatcher {
         }
     }
 
-    fn broke(&mut self, why: ConnectionError) {
+    fn broke(&mut self, link_number: u64, why: ConnectionError) {
         debug!(error = %why, failures = self.failures, "a connection to Telegram broke");
         let now = Instant::now();
         self.failures += 1;
         if let ConnectionError::Refused(code) = why {
-            if code == TransportCode::UNKNOWN_KEY && self.failures > 1 {
+            if code == TransportCode::UNKNOWN_KEY && self.is_confirmed(link_number) {
                 warn!("Telegram does not know the session's key");
-                let name = "AUTH_KEY_UNKNOWN";
-                return self.fail_all(|| Error::SessionRefused {
-                    name: name.to_owned(),
-                });
+                return self.fail_all(Error::unknown_key);
             }
             if code == TransportCode::WRONG_DC {
                 // It would say so each time: whoever knows where it is has to look anew.
@@ -459,6 +472,12 @@ impl Dispatcher {
         self.failed = Some(why);
     }
 
+    /// Telegram does not know the key. Whether it says so again, on a connection that was begun
+    /// after it said so first.
+    fn is_confirmed(&mut self, link_number: u64) -> bool {
+        link_number > *self.unknown_key_since.get_or_insert(self.made)
+    }
+
     /// What is due: fetches that take too long, and a data centre that is out of reach.
     fn look_after(&mut self) {
         let now = Instant::now();
@@ -466,13 +485,18 @@ impl Dispatcher {
             self.last_progress = now;
         }
         if now - self.last_progress > PATIENCE {
+            // Whoever asks next shall not wait for these.
+            for link in self.links.values_mut() {
+                link.orders = None;
+            }
             let why = self.failed.take();
             let why = Arc::new(why.unwrap_or(ConnectionError::Silence(PATIENCE)));
             return self.fail_all(|| Error::Unreachable(Arc::clone(&why)));
         }
         for link in self.links.values_mut() {
             let oldest = link.under_way.values().min();
-            if oldest.is_some_and(|begun| now - *begun > FETCH_TIMEOUT) {
+            let working_since = oldest.map(|begun| link.idle_since.max(*begun));
+            if working_since.is_some_and(|since| now - since > ANSWER_TIMEOUT) {
                 link.orders = None;
             }
         }
@@ -532,3 +556,6 @@ impl Dispatcher {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

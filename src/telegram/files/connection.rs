@@ -232,7 +232,6 @@ impl Connection {
             self.write()?;
             self.deliver(number, reports).await;
             self.expect();
-            let has_room = self.client.pending() < DEPTH;
             let is_writing = !self.client.outgoing().is_empty();
             let deadline = self.deadline();
             tokio::select! {
@@ -242,9 +241,10 @@ impl Connection {
                 }
                 ready = self.stream.writable(), if is_writing => ready?,
                 Some(opening) = self.opened.recv() => self.take(opening)?,
-                order = orders.recv(), if has_room => match order {
+                // There is always room: whoever orders keeps to the depth.
+                order = orders.recv() => match order {
                     None => return Ok(()),
-                    Some(order) => self.accept(order)?,
+                    Some(order) => self.accept(order),
                 },
                 () = sleep_until(deadline) => self.keep_up()?,
             }
@@ -257,13 +257,20 @@ impl Connection {
             .set(self.client.pending().saturating_sub(self.opening));
     }
 
-    fn accept(&mut self, order: Order) -> Result<(), ConnectionError> {
+    fn accept(&mut self, order: Order) {
         if self.client.pending() == 0 {
             self.last_heard = Instant::now();
         }
-        self.reserved.push(order.buffer);
         let now = self.clock.now();
-        Ok(self.client.call(order.fetch, order.query, now)?)
+        match self.client.call(order.fetch, order.query, now) {
+            Ok(()) => self.reserved.push(order.buffer),
+            Err(error) => {
+                // No connection can send it.
+                let error = Error::Unreachable(Arc::new(error.into()));
+                let reply = Err((error, Some(order.buffer)));
+                self.ready.push((order.fetch, reply));
+            }
+        }
     }
 
     fn write(&mut self) -> Result<(), ConnectionError> {

@@ -6,6 +6,7 @@
 
 use std::{
     ops::Range,
+    panic::{AssertUnwindSafe, catch_unwind},
     sync::{
         Arc,
         atomic::{AtomicUsize, Ordering},
@@ -21,6 +22,7 @@ use mtproto::{
     ige::{self, Job, MAX_LANES},
 };
 use tokio::sync::mpsc;
+use tracing::warn;
 
 use super::frame::Frame;
 
@@ -104,7 +106,7 @@ impl Opener {
         let to_come = Arc::clone(&expected);
         let thread = Builder::new()
             .name("opener".to_owned())
-            .spawn(move || run(&waiting, &to_come))
+            .spawn(move || run_on(&waiting, &to_come))
             .expect("a thread can be started");
         Self {
             packets: Some(packets),
@@ -124,7 +126,7 @@ impl Opener {
     /// Hands a packet over; it comes back by its `done`.
     pub fn open(&self, sealed: Sealed) {
         if let Some(packets) = &self.packets {
-            // Fails only if the thread has panicked; the connection then runs into its timeout.
+            // Never fails: the thread is there until it is dropped.
             drop(packets.send(sealed));
         }
     }
@@ -136,6 +138,14 @@ impl Drop for Opener {
         if let Some(thread) = self.thread.take() {
             drop(thread.join());
         }
+    }
+}
+
+/// A panic costs the packets that were being opened; their connections run into a timeout.
+fn run_on(waiting: &Receiver<Sealed>, expected: &AtomicUsize) {
+    let run = || run(waiting, expected);
+    while catch_unwind(AssertUnwindSafe(run)).is_err() {
+        warn!("the opener broke down; starting it anew");
     }
 }
 
@@ -184,4 +194,31 @@ fn decrypt(batch: &mut [Sealed]) -> Vec<Result<(), OpenError>> {
     }
     ige::decrypt_many(&mut jobs);
     unlocked
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_panic_costs_no_more_than_the_packets_at_hand() {
+        let opener = Opener::start();
+        let open = |packet| {
+            let (done, back) = mpsc::channel(1);
+            opener.open(Sealed {
+                frame: Frame::Unforeseen(vec![0; 8]),
+                packet,
+                key: AuthKey::new([42; 256]),
+                session_id: 1,
+                arrived: Duration::ZERO,
+                done,
+            });
+            back
+        };
+        // It is said to lie where its frame has nothing.
+        assert!(open(8..4096).recv().await.is_none());
+        let opening = open(0..8).recv().await.unwrap();
+        assert_eq!(opening.packet, 0..8);
+        assert!(opening.opened.is_err());
+    }
 }

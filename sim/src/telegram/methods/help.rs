@@ -3,35 +3,41 @@
 use grammers_tl_types as tl;
 
 use super::{Call, object};
+use crate::telegram::faults::DoorConduct;
+use crate::telegram::ids::Door;
 use crate::telegram::rpc::Answer;
+use crate::telegram::world::Centre;
 
 /// For how long a client may keep the configuration, in seconds.
 const CONFIG_VALID_FOR: i32 = 3600;
 
-/// Every data centre's two addresses. The ordinary one is `static`: clients take it over into
-/// their sessions.
+/// Every data centre's two addresses, but for hidden ones. The ordinary one is `static`: clients
+/// take it over into their sessions.
 fn addresses(call: &Call<'_>) -> Vec<tl::enums::DcOption> {
-    let option = |id: i32, address: std::net::SocketAddrV4, media_only: bool| {
-        tl::enums::DcOption::Option(tl::types::DcOption {
-            ipv6: false,
-            media_only,
-            tcpo_only: false,
-            cdn: false,
-            r#static: !media_only,
-            this_port_only: true,
-            id,
-            ip_address: address.ip().to_string(),
-            port: address.port().into(),
-            secret: None,
+    let option = |centre: &Centre, door: Door| {
+        let (address, media_only) = match door {
+            Door::Main => (centre.address, false),
+            Door::Media => (centre.media_address, true),
+        };
+        let is_told = call.world.faults.door(centre.id, door) != DoorConduct::Hide;
+        is_told.then(|| {
+            tl::enums::DcOption::Option(tl::types::DcOption {
+                ipv6: false,
+                media_only,
+                tcpo_only: false,
+                cdn: false,
+                r#static: !media_only,
+                this_port_only: true,
+                id: centre.id.0,
+                ip_address: address.ip().to_string(),
+                port: address.port().into(),
+                secret: None,
+            })
         })
     };
     let centres = &call.world.centres;
-    let main = centres
-        .iter()
-        .map(|centre| option(centre.id.0, centre.address, false));
-    let media = centres
-        .iter()
-        .map(|centre| option(centre.id.0, centre.media_address, true));
+    let main = centres.iter().filter_map(|one| option(one, Door::Main));
+    let media = centres.iter().filter_map(|one| option(one, Door::Media));
     main.chain(media).collect()
 }
 

@@ -1,137 +1,72 @@
 //! What a connection does by itself as time goes by.
 
-use mtproto::{
-    Body, Envelope, Header, IdKind, MsgId, MsgIds,
-    client::ACK_DELAY,
-    envelope::{BODY_AT, packet_len},
-    message::Outcome,
-    transport::SERVER_FRAME_LIMIT,
-};
-use tokio::{
-    io::{AsyncReadExt as _, AsyncWriteExt as _},
-    net::TcpListener,
-    time::sleep,
-};
+use mtproto::{client::ACK_DELAY, message::Outcome};
+use tokio::{net::TcpListener, task::JoinHandle};
 
 use super::*;
-use crate::telegram::files::Budget;
+use crate::telegram::files::{
+    Budget, CHUNK,
+    peer::{GRAIN, Heard, Peer, piece, tick},
+};
 
-/// By how much the paused clock is moved on at a time, at most.
-const GRAIN: Duration = Duration::from_millis(100);
-
-/// A server that notes what it hears, and answers when it is told to.
-struct Peer {
-    stream: TcpStream,
-    key: AuthKey,
-    decoder: Decoder,
-    received: Vec<u8>,
-    begun: Instant,
+/// A connection at work, and where it connects to.
+struct Bench {
+    listener: TcpListener,
+    orders: mpsc::Sender<Order>,
+    reported: mpsc::Receiver<(u64, Report)>,
+    running: JoinHandle<()>,
+    budget: Budget,
 }
 
-/// A message as the server reads it.
-#[derive(Debug, PartialEq)]
-enum Heard {
-    Call,
-    Acks(Vec<MsgId>),
-    Ping { delay: i32 },
-}
-
-impl Peer {
-    async fn accept(listener: &TcpListener, key: AuthKey) -> Self {
-        let (mut stream, _) = listener.accept().await.unwrap();
-        let mut opening = [0; 4];
-        stream.read_exact(&mut opening).await.unwrap();
-        assert_eq!(opening, [0xee; 4]);
-        Self {
-            stream,
-            key,
-            decoder: Decoder::new(Transport::Intermediate, Side::Client, SERVER_FRAME_LIMIT),
-            received: Vec::new(),
-            begun: Instant::now(),
-        }
-    }
-
-    /// The next message, and how long after the beginning it came.
-    async fn hear(&mut self) -> (Duration, Header, Heard) {
-        loop {
-            if let Step::Packet { payload, consumed } = self.decoder.poll(&self.received).unwrap() {
-                let mut packet = self.received[payload].to_vec();
-                self.received.drain(..consumed);
-                let envelope = Envelope::new(&self.key, Side::Client);
-                let opened = envelope.open(&mut packet).unwrap();
-                let heard = match Body::parse(&packet[opened.body]).unwrap() {
-                    Body::MsgsAck(ids) => Heard::Acks(ids),
-                    Body::PingDelayDisconnect { delay, .. } => Heard::Ping { delay },
-                    _ => Heard::Call,
-                };
-                return (self.begun.elapsed(), opened.header, heard);
-            }
-            let read = self.stream.read_buf(&mut self.received);
-            let read = timeout(2 * PING_INTERVAL, read).await;
-            assert!(read.expect("not a word").unwrap() > 0, "it has closed");
-        }
-    }
-
-    /// Answers a call with an error, by a message that asks to be acknowledged.
-    async fn answer(&mut self, call: &Header) -> MsgId {
-        let mut result = Vec::new();
-        let (code, message) = (500, &b"BUSY"[..]);
-        Outcome::Error { code, message }.write(&mut result);
-        let mut body = Vec::new();
-        Body::RpcResult {
-            req_msg_id: call.msg_id,
-            result: &result,
-        }
-        .write(&mut body);
-        let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
-        let header = Header {
-            msg_id: MsgIds::default().next(now.unwrap(), IdKind::Answer),
-            seq_no: 1,
-            ..*call
+impl Bench {
+    async fn start() -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let endpoint = Endpoint {
+            address: listener.local_addr().unwrap(),
+            key: key(),
+            greeting: Box::default(),
         };
-        let mut packet = vec![0; packet_len(body.len(), 0)];
-        packet[BODY_AT..BODY_AT + body.len()].copy_from_slice(&body);
-        Envelope::new(&self.key, Side::Server)
-            .seal(&header, body.len(), &mut packet)
-            .unwrap();
-        let length = u32::try_from(packet.len()).unwrap();
-        self.stream.write_all(&length.to_le_bytes()).await.unwrap();
-        self.stream.write_all(&packet).await.unwrap();
-        header.msg_id
+        let (orders, taken) = mpsc::channel(DEPTH);
+        let (reports, reported) = mpsc::channel(DEPTH);
+        let opener = Arc::new(Opener::start());
+        let running = tokio::spawn(run(1, endpoint, Server::default(), taken, reports, opener));
+        Self {
+            listener,
+            orders,
+            reported,
+            running,
+            budget: Budget::new(0),
+        }
     }
+
+    async fn order(&self, fetch: u64, query: &[u8]) {
+        let order = Order {
+            fetch,
+            query: Box::from(query),
+            buffer: self.budget.reserve().await,
+        };
+        self.orders.send(order).await.unwrap();
+    }
+}
+
+fn key() -> AuthKey {
+    AuthKey::new([42; 256])
 }
 
 #[tokio::test(start_paused = true)]
 async fn an_acknowledgement_waits_half_a_minute_and_life_is_asked_for_each_minute() {
-    // So that the clock never runs past what is under way between the sockets.
-    let ticking = tokio::spawn(async {
-        loop {
-            sleep(GRAIN).await;
-        }
-    });
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let key = AuthKey::new([42; 256]);
-    let endpoint = Endpoint {
-        address: listener.local_addr().unwrap(),
-        key: key.clone(),
-        greeting: Box::default(),
-    };
-    let (orders, taken) = mpsc::channel(DEPTH);
-    let (reports, mut reported) = mpsc::channel(DEPTH);
-    let opener = Arc::new(Opener::start());
-    let running = tokio::spawn(run(1, endpoint, Server::default(), taken, reports, opener));
-    let order = Order {
-        fetch: 7,
-        query: Box::from(*b"a query."),
-        buffer: Budget::new(0).reserve().await,
-    };
-    orders.send(order).await.unwrap();
+    let ticking = tick();
+    let mut bench = Bench::start().await;
+    bench.order(7, b"a query.").await;
 
-    let mut peer = Peer::accept(&listener, key).await;
+    let mut peer = Peer::accept(&bench.listener, key()).await;
     let (_, call, heard) = peer.hear().await;
     assert_eq!(heard, Heard::Call);
-    let answer = peer.answer(&call).await;
-    let Some((1, Report::Answered { fetch: 7, reply })) = reported.recv().await else {
+    let mut busy = Vec::new();
+    let (code, message) = (500, &b"BUSY"[..]);
+    Outcome::Error { code, message }.write(&mut busy);
+    let answer = peer.answer(&call, &busy).await;
+    let Some((1, Report::Answered { fetch: 7, reply })) = bench.reported.recv().await else {
         panic!("no answer")
     };
     assert!(matches!(reply, Err((Error::Rpc(_), Some(_)))), "{reply:?}");
@@ -146,7 +81,90 @@ async fn an_acknowledgement_waits_half_a_minute_and_life_is_asked_for_each_minut
         assert_eq!(heard, expected);
         assert!(at.abs_diff(due) < 20 * GRAIN, "{heard:?} at {at:?}");
     }
-    drop(orders);
-    running.await.unwrap();
+    drop(bench.orders);
+    bench.running.await.unwrap();
     ticking.abort();
+}
+
+/// It could go on for long: a server that answers nothing need not be silent.
+#[tokio::test]
+async fn a_connection_that_has_no_room_can_be_told_to_end() {
+    let mut bench = Bench::start().await;
+    for fetch in 0..DEPTH as u64 {
+        bench.order(fetch, b"a query.").await;
+    }
+    let mut peer = Peer::accept(&bench.listener, key()).await;
+    for _ in 0..DEPTH {
+        peer.hear().await;
+    }
+    drop(bench.orders);
+    let Some((
+        1,
+        Report::Ended {
+            why,
+            unanswered,
+            buffers,
+            ..
+        },
+    )) = bench.reported.recv().await
+    else {
+        panic!("it says something else")
+    };
+    assert!(why.is_none(), "{why:?}");
+    assert_eq!(unanswered, [0, 1, 2, 3]);
+    assert_eq!(buffers.len(), DEPTH);
+    bench.running.await.unwrap();
+}
+
+#[tokio::test]
+async fn a_call_that_cannot_be_sent_is_answered_and_the_others_go_on() {
+    let mut bench = Bench::start().await;
+    bench.order(1, b"odd").await;
+    bench.order(2, b"a query.").await;
+    let mut peer = Peer::accept(&bench.listener, key()).await;
+    peer.hear().await;
+    let Some((1, Report::Answered { fetch: 1, reply })) = bench.reported.recv().await else {
+        panic!("no answer")
+    };
+    assert!(
+        matches!(reply, Err((Error::Unreachable(_), Some(_)))),
+        "{reply:?}"
+    );
+    drop(bench.orders);
+    let Some((1, Report::Ended { unanswered, .. })) = bench.reported.recv().await else {
+        panic!("no end")
+    };
+    assert_eq!(unanswered, [2]);
+    bench.running.await.unwrap();
+}
+
+/// Large packets are still being opened when the end is seen.
+#[tokio::test]
+async fn answers_that_came_before_the_end_of_a_connection_count() {
+    let content = vec![7; CHUNK as usize];
+    let mut bench = Bench::start().await;
+    for fetch in 0..3 {
+        bench.order(fetch, b"a query.").await;
+    }
+    let mut peer = Peer::accept(&bench.listener, key()).await;
+    for answer in [Some(&content[..]), Some(b"short"), None] {
+        let (_, call, _) = peer.hear().await;
+        if let Some(content) = answer {
+            peer.answer(&call, &piece(content)).await;
+        }
+    }
+    drop(peer);
+    let mut answered = Vec::new();
+    let unanswered = loop {
+        match bench.reported.recv().await {
+            Some((1, Report::Answered { fetch, reply })) => {
+                answered.push((fetch, reply.unwrap().len()));
+            }
+            Some((1, Report::Ended { unanswered, .. })) => break unanswered,
+            other => panic!("{other:?}"),
+        }
+    };
+    answered.sort_unstable();
+    assert_eq!(answered, [(0, content.len()), (1, 5)]);
+    assert_eq!(unanswered, [2]);
 }
