@@ -78,7 +78,7 @@ pub struct StoredPart {
     pub number: u16,
     /// The sink's tag of this content.
     pub etag: String,
-    /// CRC32C as the sink computed it, if it did.
+    /// CRC32C of what is there, as the sink computed it, if it did.
     pub crc32c: Option<u32>,
 }
 
@@ -168,8 +168,9 @@ impl<S: Source, K: Sink> Transfer<'_, S, K> {
     /// Stores one part, as often as it takes.
     async fn store(&self, part: Part) -> Result<StoredPart, Error<S::Error, K::Error>> {
         let mut tries = 0;
+        let mut sent = None;
         loop {
-            let (error, moved) = match self.store_once(part).await {
+            let (error, moved) = match self.store_once(part, &mut sent).await {
                 Ok(stored) => {
                     self.progress.stored(&stored);
                     return Ok(stored);
@@ -194,9 +195,14 @@ impl<S: Source, K: Sink> Transfer<'_, S, K> {
         }
     }
 
-    /// Stores one part, and checks that what was stored is what was read. A failure comes with
-    /// the bytes that were moved in vain.
-    async fn store_once(&self, part: Part) -> Result<StoredPart, (Error<S::Error, K::Error>, u64)> {
+    /// Stores one part, and checks that what was stored is what was read: the sink may find that
+    /// an earlier try stored it, so the checksum of what was `sent` whole is kept from try to try.
+    /// A failure comes with the bytes that were moved in vain.
+    async fn store_once(
+        &self,
+        part: Part,
+        sent: &mut Option<u64>,
+    ) -> Result<StoredPart, (Error<S::Error, K::Error>, u64)> {
         let end = Arc::new(Mutex::new(BodyEnd {
             digest: Digest::new(CrcAlgorithm::Crc32Iscsi),
             moved: 0,
@@ -208,9 +214,12 @@ impl<S: Source, K: Sink> Transfer<'_, S, K> {
         if let Some(error) = end.error.take() {
             return Err((Error::Source(error), end.moved));
         }
+        if end.moved == part.len {
+            *sent = Some(end.digest.finalize());
+        }
         let stored = result.map_err(|error| (Error::Sink(error), end.moved))?;
-        match stored.crc32c {
-            Some(crc32c) if u64::from(crc32c) != end.digest.finalize() => {
+        match (*sent, stored.crc32c) {
+            (Some(sent), Some(crc32c)) if u64::from(crc32c) != sent => {
                 Err((Error::Checksum(part.number), end.moved))
             }
             _ => Ok(stored),

@@ -22,7 +22,8 @@ use crate::{
     Class,
     api::{self, names},
     oci::{
-        self, Crc32c, Etag, Existing, NewObject, ObjectName, ObjectStorage, PartNumber, ServiceCode,
+        self, BucketName, Crc32c, Etag, Existing, NewObject, ObjectName, ObjectStorage, PartNumber,
+        ServiceCode,
     },
     telegram::{self, RemoteFile},
     transfer::{
@@ -63,6 +64,15 @@ pub(super) struct Whole {
     pub etag: Etag,
     /// CRC32C of its content, as Object Storage computed it.
     pub crc32c: Option<Crc32c>,
+}
+
+/// What is there under the object's name.
+enum Found {
+    Nothing,
+    /// The object, whole.
+    Ours(Whole),
+    /// An object of somebody else, or of another file.
+    Others,
 }
 
 /// The making of one object.
@@ -123,32 +133,22 @@ impl<J: Journal> Upload<'_, J> {
         }
     }
 
-    /// The object, if it is there, ours and whole.
+    /// The object, if it is there, ours and whole. Somebody else's is left alone.
     async fn adopt(&self) -> Result<Option<Whole>, TransferError> {
-        let Target { object, size, .. } = self.target;
-        let head = self.storage.head_object(&self.order.bucket, object).await?;
-        let ours = &self.target.new.metadata;
-        Ok(head
-            .filter(|head| {
-                head.size == *size
-                    && ours
-                        .iter()
-                        .all(|(key, value)| head.metadata.get(key) == Some(value))
-            })
-            .map(|head| Whole {
-                etag: head.etag,
-                crc32c: head.crc32c,
-            }))
+        match find(self.storage, &self.order.bucket, self.target).await? {
+            Found::Nothing => Ok(None),
+            Found::Ours(whole) => Ok(Some(whole)),
+            Found::Others => Err(TransferError::ObjectExists),
+        }
     }
 
-    /// The object after a request that may have made it whole: its reply was lost, or somebody was
-    /// first, which may have been ourselves. None if it may be made again, which does no harm:
-    /// whichever request comes second is refused.
+    /// The object after a commit that may have made it whole. None if it may be tried again, which
+    /// does no harm: whichever comes second is refused.
     async fn settle(&self, error: oci::Error, tries: u32) -> Result<Option<Whole>, TransferError> {
         if let Some(whole) = self.adopt().await? {
             return Ok(Some(whole));
         }
-        if !error.is_ambiguous() {
+        if is_taken(&error) {
             return Err(TransferError::ObjectExists);
         }
         let pause = pause(&error, tries).ok_or(error)?;
@@ -163,25 +163,18 @@ impl<J: Journal> Upload<'_, J> {
             order: self.order,
             target: self.target,
         };
-        let mut tries = 1;
-        loop {
-            match self.pump.run(&sink, layout.parts().collect()).await {
-                Ok(stored) => {
-                    let stored = stored.into_iter().next().ok_or(TransferError::Checksum)?;
-                    return Ok(Whole {
-                        etag: Etag::new(stored.etag)?,
-                        crc32c: stored.crc32c.map(Crc32c::new),
-                    });
-                }
-                Err(TransferError::Storage(error)) if may_be_stored(&error) => {
-                    if let Some(whole) = self.settle(error, tries).await? {
-                        return Ok(whole);
-                    }
-                    self.pump.meter.begun_anew();
-                    tries += 1;
-                }
-                Err(error) => return Err(error),
+        match self.pump.run(&sink, layout.parts().collect()).await {
+            Ok(stored) => {
+                let stored = stored.into_iter().next().ok_or(TransferError::Checksum)?;
+                Ok(Whole {
+                    etag: Etag::new(stored.etag)?,
+                    crc32c: stored.crc32c.map(Crc32c::new),
+                })
             }
+            Err(TransferError::Storage(error)) if is_taken(&error) => {
+                Err(TransferError::ObjectExists)
+            }
+            Err(error) => Err(error),
         }
     }
 
@@ -518,18 +511,21 @@ impl Sink for ObjectSink<'_> {
 
     async fn store(&self, part: Part, body: PartBody) -> Result<StoredPart, Self::Error> {
         let Target { object, new, .. } = self.target;
-        let stored = self
+        let bucket = &self.order.bucket;
+        let put = self
             .storage
-            .put_object(
-                &self.order.bucket,
-                object,
-                new,
-                Existing::Keep,
-                part.len,
-                body,
-            )
-            .await?;
-        Ok(stored_part(part, &stored.etag, stored.crc32c))
+            .put_object(bucket, object, new, Existing::Keep, part.len, body);
+        match put.await {
+            Ok(stored) => Ok(stored_part(part, &stored.etag, stored.crc32c)),
+            // What is there is compared like what is told at once.
+            Err(error) if may_be_stored(&error) => {
+                match find(self.storage, bucket, self.target).await? {
+                    Found::Ours(whole) => Ok(stored_part(part, &whole.etag, whole.crc32c)),
+                    Found::Nothing | Found::Others => Err(error),
+                }
+            }
+            Err(error) => Err(error),
+        }
     }
 
     async fn discard(&self, _: Part) -> Result<(), Self::Error> {
@@ -539,10 +535,8 @@ impl Sink for ObjectSink<'_> {
     }
 
     fn again_after(&self, error: &oci::Error, tries: u32) -> Option<Duration> {
-        // It may be there after all: then the caller looks.
-        (!error.is_ambiguous())
-            .then(|| pause(error, tries))
-            .flatten()
+        // If it is there after all, the next try is refused and finds it.
+        pause(error, tries)
     }
 }
 
@@ -612,10 +606,36 @@ fn verified(layout: Layout, told: &api::VerifiedParts, listed: &Parts) -> Option
     are_listed.then_some(verified)
 }
 
-/// Whether the object may be there in spite of this error: the reply was lost, or the condition
-/// that nothing is there did not hold.
+/// Whether the condition that nothing is there did not hold.
+fn is_taken(error: &oci::Error) -> bool {
+    error.code() == Some(&ServiceCode::IfNoneMatchFailed)
+}
+
+/// Whether the object may be there in spite of this error: the reply was lost, or somebody was
+/// first, which may have been ourselves.
 fn may_be_stored(error: &oci::Error) -> bool {
-    error.is_ambiguous() || error.code() == Some(&ServiceCode::IfNoneMatchFailed)
+    error.is_ambiguous() || is_taken(error)
+}
+
+/// Looks at the object.
+async fn find(
+    storage: &ObjectStorage,
+    bucket: &BucketName,
+    target: &Target,
+) -> oci::Result<Found> {
+    let Some(head) = storage.head_object(bucket, &target.object).await? else {
+        return Ok(Found::Nothing);
+    };
+    let mut ours = target.new.metadata.iter();
+    let is_ours = head.size == target.size
+        && ours.all(|(key, value)| head.metadata.get(key) == Some(value));
+    if !is_ours {
+        return Ok(Found::Others);
+    }
+    Ok(Found::Ours(Whole {
+        etag: head.etag,
+        crc32c: head.crc32c,
+    }))
 }
 
 /// Whether the upload is gone, and not the bucket.
