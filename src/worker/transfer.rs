@@ -185,7 +185,7 @@ impl Engine {
             object: ObjectName::new(target_name(order, &name))?,
             size: media.size,
             file_id: media.file_id,
-            file_since: media.since,
+            edited: media.edited,
             new: NewObject {
                 content_type: Some(content_type.clone()),
                 content_disposition: Some(attachment(&name)),

@@ -52,8 +52,8 @@ pub(super) struct Target {
     pub size: u64,
     /// Telegram's id of the file.
     pub file_id: i64,
-    /// Since when the message holds this file.
-    pub file_since: Timestamp,
+    /// When its message was edited last: before that it may have held another file.
+    pub edited: Option<Timestamp>,
     /// What it is stored with.
     pub new: NewObject,
 }
@@ -405,16 +405,17 @@ impl<J: Journal> Upload<'_, J> {
     /// The last upload of that name, if the message held this file by then. All others of that
     /// name are of no use to anybody, and aborted.
     async fn find(&self) -> Result<Option<oci::Upload>, TransferError> {
-        let since = self.target.file_since;
-        let is_of_this_file = |created: Option<Timestamp>| {
-            created.is_some_and(|created| created.duration_since(since) > CLOCK_MARGIN)
+        let is_of_this_file = |created: Option<Timestamp>| match (self.target.edited, created) {
+            (None, _) => true,
+            (Some(edited), Some(created)) => created.duration_since(edited) > CLOCK_MARGIN,
+            (Some(_), None) => false,
         };
         let mut last = None;
         for found in self.own_uploads().await? {
             if last.is_none() && is_of_this_file(found.created) {
                 last = Some(found.upload);
             } else {
-                self.storage.abort_multipart_upload(&found.upload).await?;
+                self.abort(&found.upload).await?;
             }
         }
         Ok(last)
