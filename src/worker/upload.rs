@@ -99,26 +99,23 @@ type Parts = BTreeMap<u16, (u64, Etag)>;
 impl<J: Journal> Upload<'_, J> {
     /// Makes the object whole, or finds that it is.
     pub async fn run(&self) -> Result<Whole, TransferError> {
+        let layout = Layout::new(self.target.size);
         let mut history = self.order.history.clone();
-        if history != History::None
+        // A larger file is not moved in vain if its place is taken.
+        if (history != History::None || !layout.is_single())
             && let Some(whole) = self.adopt().await?
         {
             info!("an earlier attempt had stored the object whole");
             self.pump.meter.resumed(self.target.size);
             return Ok(whole);
         }
-        let layout = Layout::new(self.target.size);
+        if layout.is_single() {
+            return self.put(layout).await;
+        }
         let mut tries = 1;
         loop {
-            let result = if layout.is_single() {
-                self.put(layout).await
-            } else {
-                self.multipart(layout, &history).await
-            };
-            match result {
-                Err(TransferError::Storage(error))
-                    if is_aborted(&error) && tries < UPLOAD_TRIES && !layout.is_single() =>
-                {
+            match self.multipart(layout, &history).await {
+                Err(TransferError::UploadGone(error)) if tries < UPLOAD_TRIES => {
                     // Its commit may have been what ended it.
                     if let Some(whole) = self.adopt().await? {
                         return Ok(whole);
@@ -178,14 +175,26 @@ impl<J: Journal> Upload<'_, J> {
         }
     }
 
-    /// A larger file: parts that are not there yet, then the commit.
+    /// A larger file: an upload that is gone on with, or a new one.
     async fn multipart(&self, fresh: Layout, history: &History) -> Result<Whole, TransferError> {
+        let begun = self.begin(fresh, history).await?;
+        let upload = begun.upload.clone();
+        match self.complete(begun).await {
+            Err(TransferError::Storage(error)) if self.is_gone(&upload, &error).await => {
+                Err(TransferError::UploadGone(error))
+            }
+            result => result,
+        }
+    }
+
+    /// Stores the parts that are not there yet, and commits them.
+    async fn complete(&self, begun: Begun) -> Result<Whole, TransferError> {
         let Begun {
             upload,
             layout,
             parts: mut listed,
             mut verified,
-        } = self.begin(fresh, history).await?;
+        } = begun;
         let journalled = self.journalled(&upload, layout);
         self.pump.meter.uploading(journalled, verified.clone());
         let (present, missing): (Vec<_>, Vec<_>) =
@@ -200,7 +209,7 @@ impl<J: Journal> Upload<'_, J> {
         let stored = match self.pump.run(&sink, missing).await {
             Err(TransferError::Checksum) => {
                 // It holds a part that is wrong, which only its size would tell another attempt.
-                self.storage.abort_multipart_upload(&upload).await?;
+                self.abort(&upload).await?;
                 self.pump.meter.begun_anew();
                 return Err(TransferError::Checksum);
             }
@@ -274,9 +283,16 @@ impl<J: Journal> Upload<'_, J> {
                 }
                 Err(error) if may_be_stored(&error) => {
                     if let Some(whole) = self.settle(error, tries).await? {
+                        // It may have come from another upload.
+                        self.pump.meter.doubt();
                         return Ok(whole);
                     }
                     tries += 1;
+                }
+                Err(error) if self.is_gone(upload, &error).await => {
+                    // A try before may have been carried out after we looked.
+                    let whole = self.adopt().await?;
+                    return whole.ok_or(TransferError::UploadGone(error));
                 }
                 Err(error) => return Err(error.into()),
             }
@@ -330,6 +346,8 @@ impl<J: Journal> Upload<'_, J> {
                             return Ok(found.upload);
                         }
                     }
+                    // It may begin yet.
+                    self.pump.meter.doubt();
                     let pause = pause(&error, tries).ok_or(error)?;
                     sleep(pause).await;
                     tries += 1;
@@ -396,7 +414,7 @@ impl<J: Journal> Upload<'_, J> {
             Some(layout) if is_of_this => Ok(Some((upload, layout))),
             _ => {
                 warn!("an earlier attempt's upload is of another file; it is aborted");
-                self.storage.abort_multipart_upload(&upload).await?;
+                self.abort(&upload).await?;
                 Ok(None)
             }
         }
@@ -421,20 +439,33 @@ impl<J: Journal> Upload<'_, J> {
         Ok(last)
     }
 
-    /// Open uploads that can only be of this order, the last one first: none if somebody else may
-    /// have been told the same name.
-    async fn own_uploads(&self) -> Result<Vec<oci::UploadSummary>, TransferError> {
-        let names::Placement::Folder(_) = self.order.placement else {
-            return Ok(Vec::new());
-        };
-        let object = &self.target.object;
-        let mut uploads = self
-            .storage
-            .list_uploads(&self.order.bucket, object.as_str())
-            .await?;
-        uploads.retain(|found| found.upload.object == *object);
-        uploads.sort_by_key(|found| std::cmp::Reverse(found.created));
-        Ok(uploads)
+    /// Gives an upload up, unless it is no more.
+    async fn abort(&self, upload: &oci::Upload) -> Result<(), TransferError> {
+        match self.storage.abort_multipart_upload(upload).await {
+            Err(error) if !self.is_gone(upload, &error).await => Err(error.into()),
+            _ => Ok(()),
+        }
+    }
+
+    /// Whether an error means that the upload is no more, and not the bucket. What may as well mean
+    /// a missing permission is settled by what is listed.
+    async fn is_gone(&self, upload: &oci::Upload, error: &oci::Error) -> bool {
+        if !error.is_not_found() {
+            return false;
+        }
+        match error.code() {
+            Some(ServiceCode::BucketNotFound | ServiceCode::NamespaceNotFound) => false,
+            Some(ServiceCode::NotAuthorizedOrNotFound) => {
+                let name = upload.object.as_str();
+                let listed = self.storage.list_uploads(&upload.bucket, name).await;
+                listed.is_ok_and(|listed| listed.iter().all(|found| found.upload != *upload))
+            }
+            _ => true,
+        }
+    }
+
+    async fn own_uploads(&self) -> Result<Vec<oci::UploadSummary>, oci::Error> {
+        own_uploads(self.storage, self.order, &self.target.object).await
     }
 
     async fn list(&self, upload: &oci::Upload) -> Result<Parts, oci::Error> {
@@ -454,6 +485,24 @@ impl<J: Journal> Upload<'_, J> {
             .await?;
         Ok(())
     }
+}
+
+/// Open uploads that can only be of this order, the last one first: none if somebody else may have
+/// been told the same name.
+pub(super) async fn own_uploads(
+    storage: &ObjectStorage,
+    order: &Order,
+    object: &ObjectName,
+) -> Result<Vec<oci::UploadSummary>, oci::Error> {
+    let names::Placement::Folder(_) = order.placement else {
+        return Ok(Vec::new());
+    };
+    let mut uploads = storage
+        .list_uploads(&order.bucket, object.as_str())
+        .await?;
+    uploads.retain(|found| found.upload.object == *object);
+    uploads.sort_by_key(|found| std::cmp::Reverse(found.created));
+    Ok(uploads)
 }
 
 /// The source and what goes with it, for the engine.
@@ -637,14 +686,4 @@ async fn find(
         etag: head.etag,
         crc32c: head.crc32c,
     }))
-}
-
-/// Whether the upload is gone, and not the bucket.
-fn is_aborted(error: &oci::Error) -> bool {
-    let no_bucket = [
-        ServiceCode::BucketNotFound,
-        ServiceCode::NamespaceNotFound,
-        ServiceCode::NotAuthorizedOrNotFound,
-    ];
-    error.is_not_found() && !error.code().is_some_and(|code| no_bucket.contains(code))
 }

@@ -72,8 +72,8 @@ pub enum Effect {
     },
     /// It is carried out, and its connection is closed instead of the answer being sent.
     LoseReply,
-    /// A PUT's body is received, and takes effect so many milliseconds later, even if the client
-    /// has given up and tried again in the meantime; sooner if [`super::ObjectStorage::land_now`] says so.
+    /// A PUT or POST is received, and takes effect so many milliseconds later, even if the client has
+    /// given up and tried again in the meantime; sooner if [`super::ObjectStorage::land_now`] says so.
     LandLate {
         /// How long after the last byte of the body.
         millis: u64,
