@@ -20,8 +20,8 @@ use super::{Part, Window};
 /// How often a part is stored before another checksum than ours is believed.
 const CHECKSUM_TRIES: u32 = 3;
 
-/// How long parts under way may take to end when told to stop. Kubernetes gives a pod 30 s.
-const STOP_PATIENCE: Duration = Duration::from_secs(20);
+/// How long parts under way may take to end when told to stop.
+pub const STOP_PATIENCE: Duration = Duration::from_secs(20);
 
 /// Something that can be read by ranges.
 pub trait Source: Send + Sync + 'static {

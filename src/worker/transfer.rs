@@ -6,10 +6,11 @@
 //! object that are of another file or hold wrong bytes, and that object if its bytes are wrong. The
 //! rest is the controller's, or `once`'s where there is none.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 use tracing::warn;
 
@@ -24,6 +25,12 @@ use crate::{
     telegram::{self, MessageRef, RemoteFile, Telegram},
     transfer::{self, Window},
 };
+
+/// How long a transfer may go on when told to stop. A pod has 60 s to go
+/// (`terminationGracePeriodSeconds` of the chart's worker template): in the first 20 parts under way
+/// may end, in 5 more a commit and a link, and in the rest the outcome is written, for which a call
+/// of the API server may take 10.
+const STOP_PATIENCE: Duration = transfer::STOP_PATIENCE.saturating_add(Duration::from_secs(5));
 
 /// How often a link is made anew when the reply with its URL was lost.
 const LINK_TRIES: u32 = 4;
@@ -168,11 +175,28 @@ impl From<transfer::Error<telegram::Error, oci::Error>> for TransferError {
 }
 
 impl Engine {
-    /// Moves a file and makes its link.
+    /// Moves a file and makes its link. When told to stop, it ends soon, whatever it waits for.
     ///
     /// # Errors
     /// What ended the attempt. What it stored stays for the next.
     pub async fn run(
+        &self,
+        order: &Order,
+        journal: &impl Journal,
+        meter: &Arc<Meter>,
+        stop: &CancellationToken,
+    ) -> Result<Delivery, TransferError> {
+        let patience = async {
+            stop.cancelled().await;
+            sleep(STOP_PATIENCE).await;
+        };
+        tokio::select! {
+            result = self.transfer(order, journal, meter, stop) => result,
+            () = patience => Err(TransferError::Stopped),
+        }
+    }
+
+    async fn transfer(
         &self,
         order: &Order,
         journal: &impl Journal,
@@ -213,6 +237,9 @@ impl Engine {
         if target.size == 0 {
             // Nothing is read that could show that there is something after all.
             file.check_end().await?;
+        }
+        if stop.is_cancelled() {
+            return Err(TransferError::Stopped);
         }
         let upload = Upload {
             storage: &self.storage,
