@@ -78,7 +78,7 @@ pub struct StoredPart {
     pub number: u16,
     /// The sink's tag of this content.
     pub etag: String,
-    /// CRC32C of what is there, as the sink computed it, if it did.
+    /// CRC32C of what is there, as the sink computed it, or, where it tells none, of what was sent.
     pub crc32c: Option<u32>,
 }
 
@@ -201,7 +201,7 @@ impl<S: Source, K: Sink> Transfer<'_, S, K> {
     async fn store_once(
         &self,
         part: Part,
-        sent: &mut Option<u64>,
+        sent: &mut Option<u32>,
     ) -> Result<StoredPart, (Error<S::Error, K::Error>, u64)> {
         let end = Arc::new(Mutex::new(BodyEnd {
             digest: Digest::new(CrcAlgorithm::Crc32Iscsi),
@@ -215,14 +215,17 @@ impl<S: Source, K: Sink> Transfer<'_, S, K> {
             return Err((Error::Source(error), end.moved));
         }
         if end.moved == part.len {
-            *sent = Some(end.digest.finalize());
+            *sent = u32::try_from(end.digest.finalize()).ok();
         }
-        let stored = result.map_err(|error| (Error::Sink(error), end.moved))?;
+        let mut stored = result.map_err(|error| (Error::Sink(error), end.moved))?;
         match (*sent, stored.crc32c) {
-            (Some(sent), Some(crc32c)) if u64::from(crc32c) != sent => {
+            (Some(sent), Some(told)) if sent != told => {
                 Err((Error::Checksum(part.number), end.moved))
             }
-            _ => Ok(stored),
+            (sent, told) => {
+                stored.crc32c = told.or(sent);
+                Ok(stored)
+            }
         }
     }
 

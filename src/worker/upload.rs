@@ -41,6 +41,9 @@ const UPLOAD_TRIES: u32 = 3;
 /// How often a commit is tried whose parts were replaced meanwhile.
 const COMMIT_TRIES: u32 = 3;
 
+/// What is said of an object that was delivered all the same.
+const UNCOMPARED: &str = "Object Storage tells no checksum of the object, so none was compared";
+
 /// By how much the clocks of Telegram and Object Storage may differ.
 const CLOCK_MARGIN: SignedDuration = SignedDuration::from_mins(1);
 
@@ -228,6 +231,9 @@ impl<J: Journal> Upload<'_, J> {
             info!(
                 "the object has parts of an attempt that was killed: not all checksums are known"
             );
+        }
+        if whole.crc32c.is_none() {
+            warn!(UNCOMPARED);
         }
         match (expected, whole.crc32c) {
             (Some(expected), Some(crc)) if expected != crc.get() => {
@@ -497,9 +503,7 @@ pub(super) async fn own_uploads(
     let names::Placement::Folder(_) = order.placement else {
         return Ok(Vec::new());
     };
-    let mut uploads = storage
-        .list_uploads(&order.bucket, object.as_str())
-        .await?;
+    let mut uploads = storage.list_uploads(&order.bucket, object.as_str()).await?;
     uploads.retain(|found| found.upload.object == *object);
     uploads.sort_by_key(|found| std::cmp::Reverse(found.created));
     Ok(uploads)
@@ -566,7 +570,19 @@ impl Sink for ObjectSink<'_> {
             .storage
             .put_object(bucket, object, new, Existing::Keep, part.len, body);
         match put.await {
-            Ok(stored) => Ok(stored_part(part, &stored.etag, stored.crc32c)),
+            Ok(stored) if stored.crc32c.is_some() => {
+                Ok(stored_part(part, &stored.etag, stored.crc32c))
+            }
+            Ok(stored) => {
+                let crc32c = match find(self.storage, bucket, self.target).await? {
+                    Found::Ours(whole) => whole.crc32c,
+                    Found::Nothing | Found::Others => None,
+                };
+                if crc32c.is_none() {
+                    warn!(UNCOMPARED);
+                }
+                Ok(stored_part(part, &stored.etag, crc32c))
+            }
             // What is there is compared like what is told at once.
             Err(error) if may_be_stored(&error) => {
                 match find(self.storage, bucket, self.target).await? {
@@ -668,17 +684,13 @@ fn may_be_stored(error: &oci::Error) -> bool {
 }
 
 /// Looks at the object.
-async fn find(
-    storage: &ObjectStorage,
-    bucket: &BucketName,
-    target: &Target,
-) -> oci::Result<Found> {
+async fn find(storage: &ObjectStorage, bucket: &BucketName, target: &Target) -> oci::Result<Found> {
     let Some(head) = storage.head_object(bucket, &target.object).await? else {
         return Ok(Found::Nothing);
     };
     let mut ours = target.new.metadata.iter();
-    let is_ours = head.size == target.size
-        && ours.all(|(key, value)| head.metadata.get(key) == Some(value));
+    let is_ours =
+        head.size == target.size && ours.all(|(key, value)| head.metadata.get(key) == Some(value));
     if !is_ours {
         return Ok(Found::Others);
     }

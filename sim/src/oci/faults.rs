@@ -101,6 +101,8 @@ pub enum Effect {
     StoreGarbled,
     /// It is carried out well, and the answer tells wrong checksums.
     Misreport,
+    /// It is carried out well, and the answer tells no checksums.
+    Withhold,
 }
 
 impl Fault {
@@ -135,8 +137,16 @@ pub(super) struct Fate {
     pub(super) mishaps: Vec<Mishap>,
     /// What the client says of its body is not looked at.
     pub(super) unchecked: bool,
-    /// The answer tells wrong checksums.
-    pub(super) misreports: bool,
+    pub(super) report: Report,
+}
+
+/// What an answer tells of checksums.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) enum Report {
+    #[default]
+    Right,
+    Wrong,
+    Nothing,
 }
 
 /// The faults that are waiting.
@@ -246,7 +256,8 @@ impl Fate {
                 self.mishaps.push(Mishap::Garble);
                 self.unchecked = true;
             }
-            Effect::Misreport => self.misreports = true,
+            Effect::Misreport => self.report = Report::Wrong,
+            Effect::Withhold => self.report = Report::Nothing,
         }
     }
 }
