@@ -1,13 +1,15 @@
 # The one entry point. `make` lists what there is.
 
 .DEFAULT_GOAL := help
-.PHONY: help demo chat demo-down test bench bench-controller lint audit unit image crds clients clean
+.PHONY: help demo chat demo-down test fuzz bench bench-controller lint audit unit image crds clients clean
 
 # The demo's file: FILE=path of your own, or SIZE bytes of random content.
 FILE ?=
 SIZE ?= 300000000
 # Options of the benchmark: see dev/bench.
 BENCH ?=
+# For how long to fuzz.
+FUZZ_SECONDS ?= 600
 # local: a Kubernetes of the demo's own on this machine. current: the cluster of your kubeconfig.
 CLUSTER ?= local
 
@@ -25,6 +27,9 @@ demo-down: ## Remove everything the demo started
 
 test: ## Everything CI checks: lint, unit, conformance, API server, end to end on a real node
 	@dev/test
+
+fuzz: ## Throw noise and tampered packets at the MTProto side, FUZZ_SECONDS=600 long
+	@dev/fuzz '$(FUZZ_SECONDS)'
 
 bench: ## Measure the product and its peers side by side (15 minutes; BENCH=--quick for a try)
 	@dev/bench $(BENCH)

@@ -18,8 +18,6 @@ LATENCY_MILLISECONDS = 80
 CONNECTION_RATE = 6 * MIB
 
 GOTD_CONNECTIONS = (4, 8)
-# A file is gone on with only if its message is older than clocks may differ.
-RESUMED_AGE_SECONDS = 600
 
 # Names of cases that are looked up.
 PRODUCT = "telestream: whole pipeline, TLS"
@@ -191,7 +189,7 @@ def resumed(product, size, killed_at):
     """Kills a transfer when so much of it has been received, and lets the next one go on."""
     say(f"resume: SIGKILL at {killed_at:.0%}")
     stand_ins = product.stand_ins
-    message = stand_ins.publish_earlier(size, RESUMED_AGE_SECONDS)
+    message = stand_ins.publish(size)
     before = stand_ins.received()
     process = product.begin(message)
     try:

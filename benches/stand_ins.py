@@ -86,14 +86,6 @@ class StandIns:
             {"chatId": CHAT, "kind": "document", "name": "film.mp4", "size": size, "seed": size},
         )
 
-    def publish_earlier(self, size, seconds):
-        """The same, as if it had been sent so long ago."""
-        self.admin("PUT", "/telegram/clock", {"offsetSeconds": -seconds})
-        try:
-            return self.publish(size)
-        finally:
-            self.admin("PUT", "/telegram/clock", {"offsetSeconds": 0})
-
     def message(self, size):
         """A message with a file of `size` bytes, the same one each time."""
         if size not in self.messages:

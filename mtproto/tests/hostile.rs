@@ -227,7 +227,7 @@ mod packets {
     /// The lanes' state, for one lane; a packet is opened in place.
     const MEMORY: u64 = 1024;
 
-    fn key() -> AuthKey {
+    pub fn key() -> AuthKey {
         AuthKey::new([0x5c; 256])
     }
 
@@ -314,7 +314,7 @@ mod bodies {
     use super::*;
 
     /// Those of other people's packets, and kinds that are not among them.
-    fn genuine() -> Vec<Vec<u8>> {
+    pub fn genuine() -> Vec<Vec<u8>> {
         let frozen: serde_json::Value =
             serde_json::from_str(include_str!("frozen.json")).expect("the file of packets");
         let hex = |text: &str| -> Vec<u8> {
@@ -365,7 +365,7 @@ mod bodies {
         frozen.chain(ours).collect()
     }
 
-    fn outcomes() -> Vec<Vec<u8>> {
+    pub fn outcomes() -> Vec<Vec<u8>> {
         let packed = gzip::pack(&[7; 300]);
         let outcomes = [
             Outcome::Value(&[7; 40]),
@@ -497,6 +497,207 @@ mod packed {
             let (unpacked, taken) = measured(|| gzip::unpack(&bomb, limit));
             assert!(unpacked.is_err());
             assert!(taken.bytes_max <= justified(&[], limit), "{taken:?}");
+        }
+    }
+}
+
+mod sessions {
+    use std::time::Duration;
+
+    use mtproto::client::{Answer, Client, MAX_UNPACKED, Server};
+    use mtproto::transport::CLIENT_FRAME_LIMIT;
+    use mtproto::{BadMsgCode, IdKind, MsgIds};
+
+    use super::*;
+
+    const NOW: Duration = Duration::new(1_800_000_000, 500_000_000);
+
+    /// Calls that are under way.
+    const CALLS: usize = 6;
+
+    /// What the server may say, the packets and messages of which hold together.
+    #[derive(Clone, Debug)]
+    enum Saying {
+        /// The answer to the call of that number, be it made, made again, or neither.
+        Result(i64, Vec<u8>),
+        BadSalt(i64),
+        Bad(i64, i32),
+        NewSession(i64),
+        Detailed(i64),
+        Other(Vec<u8>),
+        Packed(Box<Saying>),
+        Container(Vec<Saying>),
+        Tampered(Box<Saying>, Vec<Edit>),
+    }
+
+    impl Saying {
+        fn bytes(&self, ids: &mut MsgIds) -> Vec<u8> {
+            let body = match self {
+                Self::Other(bytes) => return bytes.clone(),
+                Self::Tampered(saying, edits) => {
+                    let mut bytes = tampered(&saying.bytes(ids), edits);
+                    // Whatever is no multiple of four bytes does not fit the envelope.
+                    bytes.truncate(bytes.len() & !3);
+                    return bytes;
+                }
+                Self::Packed(saying) => {
+                    let packed = gzip::pack(&saying.bytes(ids));
+                    return written(&Body::GzipPacked(&packed));
+                }
+                Self::Container(sayings) => {
+                    let bodies: Vec<_> = sayings.iter().map(|one| one.bytes(ids)).collect();
+                    let messages = bodies.iter().map(|body| Message {
+                        msg_id: ids.next(NOW, IdKind::Answer),
+                        seq_no: 1,
+                        body,
+                    });
+                    return written(&Body::Container(messages.collect()));
+                }
+                Self::Result(call, result) => Body::RpcResult {
+                    req_msg_id: id(*call),
+                    result,
+                },
+                Self::BadSalt(call) => Body::BadServerSalt {
+                    bad_msg_id: id(*call),
+                    bad_seq_no: 1,
+                    code: BadMsgCode::Salt,
+                    salt: *call,
+                },
+                Self::Bad(call, code) => Body::BadMsg {
+                    bad_msg_id: id(*call),
+                    bad_seq_no: 1,
+                    code: BadMsgCode::Other(*code),
+                },
+                Self::NewSession(first) => Body::NewSession {
+                    first_msg_id: id(*first),
+                    unique_id: 1,
+                    salt: *first,
+                },
+                Self::Detailed(call) => Body::MsgDetailedInfo {
+                    msg_id: Some(id(*call)),
+                    answer_msg_id: ids.next(NOW, IdKind::Answer),
+                    bytes: 1,
+                    status: 0,
+                },
+            };
+            written(&body)
+        }
+    }
+
+    fn written(body: &Body<'_>) -> Vec<u8> {
+        let mut out = Vec::new();
+        body.write(&mut out);
+        out
+    }
+
+    /// The client's ids rise by four while its clock stands.
+    fn id(number: i64) -> MsgId {
+        let first = MsgIds::default().next(NOW, IdKind::Client);
+        MsgId(first.0 + 4 * number)
+    }
+
+    fn sayings() -> impl Strategy<Value = Saying> {
+        let call = || 0_i64..24;
+        let result = prop_oneof![2 => select(bodies::outcomes()), 1 => noise()];
+        let codes = select(&[16, 17, 18, 19, 20, 32, 33, 34, 35, 48, 64, -1][..]);
+        let simple = prop_oneof![
+            4 => (call(), result).prop_map(|(call, result)| Saying::Result(call, result)),
+            2 => call().prop_map(Saying::BadSalt),
+            1 => (call(), codes).prop_map(|(call, code)| Saying::Bad(call, code)),
+            1 => call().prop_map(Saying::NewSession),
+            1 => call().prop_map(Saying::Detailed),
+            2 => select(bodies::genuine()).prop_map(Saying::Other),
+        ];
+        simple.prop_recursive(4, 24, 6, |inner| {
+            prop_oneof![
+                2 => inner.clone().prop_map(|saying| Saying::Packed(saying.into())),
+                3 => vec(inner.clone(), 0..6).prop_map(Saying::Container),
+                1 => (inner, edits())
+                    .prop_map(|(saying, edits)| Saying::Tampered(saying.into(), edits)),
+            ]
+        })
+    }
+
+    /// A frame of a packet that the server seals.
+    fn framed(
+        client: &Client<usize>,
+        encoder: &mut Encoder,
+        body: &[u8],
+        ids: &mut MsgIds,
+    ) -> Vec<u8> {
+        let body = &body[..body.len() & !3];
+        let len = packet_len(body.len(), 0);
+        let mut frame = vec![0; MAX_HEAD + len];
+        let packet = &mut frame[MAX_HEAD..];
+        packet[BODY_AT..BODY_AT + body.len()].copy_from_slice(body);
+        let header = Header {
+            salt: 0,
+            session_id: client.session_id(),
+            msg_id: ids.next(NOW, IdKind::Answer),
+            seq_no: 1,
+        };
+        Envelope::new(&packets::key(), Side::Server)
+            .seal(&header, body.len(), packet)
+            .expect("fits");
+        let start = encoder.frame(&mut frame, MAX_HEAD).expect("fits");
+        frame.split_off(start)
+    }
+
+    proptest! {
+        #[test]
+        fn whatever_a_server_says_no_call_is_lost(
+            sayings in vec(sayings(), 1..8),
+            edits in prop_oneof![3 => Just(Vec::new()), 1 => edits()],
+        ) {
+            // Given calls that are under way
+            let server = Server { salt: 7, clock_offset: Some(0) };
+            let ones = |buffer: &mut [u8]| buffer.fill(1);
+            let mut client = Client::new(packets::key(), server, Box::from(*b"greeting"), ones);
+            for tag in 0..CALLS {
+                client.call(tag, Box::from(*b"question"), NOW).expect("fits");
+            }
+            let asked = client.outgoing().len();
+            // When all kinds of things arrive
+            let (mut ids, mut encoder) = (MsgIds::default(), Encoder::new(Transport::Intermediate));
+            let mut stream = Vec::new();
+            for saying in &sayings {
+                let body = saying.bytes(&mut ids);
+                stream.extend(framed(&client, &mut encoder, &body, &mut ids));
+            }
+            let stream = tampered(&stream, &edits);
+            let mut decoder = Decoder::new(Transport::Intermediate, Side::Server, CLIENT_FRAME_LIMIT);
+            let mut answered = Vec::new();
+            let mut rest = &stream[..];
+            while let Ok(Step::Packet { payload, consumed }) = decoder.poll(rest) {
+                let mut packet = rest[payload].to_vec();
+                let Ok(opened) = client.envelope().open(&mut packet) else {
+                    break;
+                };
+                let before = answered.len();
+                let (received, taken) =
+                    measured(|| client.receive(&packet, &opened, NOW, &mut answered));
+                // Then memory is bounded: by what answers may come to, and by what arrived
+                let most = (CALLS + 1) * 4 * MAX_UNPACKED + (256 << 10) + 256 * packet.len();
+                prop_assert!(taken.bytes_max <= most as u64, "{taken:?} for {}", packet.len());
+                for one in &answered[before..] {
+                    if let Answer::Value(place) = &one.answer {
+                        prop_assert!(place.start <= place.end && place.end <= packet.len());
+                    }
+                }
+                if received.is_err() {
+                    break;
+                }
+                rest = &rest[consumed..];
+            }
+            // and so is what it makes us say
+            let said = client.outgoing().len() - asked;
+            prop_assert!(said <= 4096 + 128 * stream.len(), "{said} for {}", stream.len());
+            // and each call is answered or waits for it, and not both
+            let mut tags: Vec<_> = answered.iter().map(|one| one.tag).collect();
+            prop_assert_eq!(tags.len() + client.pending(), CALLS);
+            tags.extend(client.into_pending());
+            tags.sort_unstable();
+            prop_assert_eq!(tags, (0..CALLS).collect::<Vec<_>>());
         }
     }
 }

@@ -84,6 +84,7 @@ async fn messages_say_of_their_documents_what_is_not_so() {
         Tale::Document { id: 8 },
         Tale::DataCentre { dc: DcId(4) },
         Tale::Protected,
+        Tale::Edited { date: 9 },
     ] {
         sim.telegram().add_fault(Fault {
             times: Some(1),
@@ -95,7 +96,7 @@ async fn messages_say_of_their_documents_what_is_not_so() {
             Tale::Size { bytes } => expected.size = bytes,
             Tale::Document { id } => expected.id = id,
             Tale::DataCentre { dc } => expected.dc_id = dc.0,
-            Tale::Protected => {}
+            Tale::Protected | Tale::Edited { .. } => {}
         }
         expected.file_reference.clone_from(&told.file_reference);
         assert_eq!(told, expected, "{tale:?}");

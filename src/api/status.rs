@@ -329,6 +329,11 @@ pub struct Outcome {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 0))]
     pub retry_after_seconds: Option<i64>,
+
+    /// Whether an upload or a link may be left, or appear yet, that nobody knows of: a request got
+    /// no reply.
+    #[serde(default)]
+    pub in_doubt: bool,
 }
 
 /// How an attempt ended.

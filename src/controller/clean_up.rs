@@ -100,14 +100,15 @@ impl CleanUp {
     /// Removes what a finished job no longer needs: open uploads, the links of attempts whose
     /// outcome was not the last word, and, if it failed, an object that nobody was told of.
     ///
-    /// A first attempt that succeeded leaves nothing, and costs nothing here.
+    /// A first attempt that succeeded, and got all its replies, leaves nothing and costs nothing
+    /// here.
     ///
     /// # Errors
     /// Object storage cannot be reached, refuses, or is asked for others first.
     pub async fn leftovers(&self, job: &TransferJob) -> Result<(), CleanUpError> {
         let status = job.status.clone().unwrap_or_default();
         let complete = is_complete(&status);
-        if status.attempt == 0 || complete && status.attempt == 1 && status.upload.is_none() {
+        if leaves_nothing(&status) {
             return Ok(());
         }
         let place = self.place(job)?;
@@ -271,6 +272,11 @@ impl CleanUp {
     }
 }
 
+fn leaves_nothing(status: &TransferJobStatus) -> bool {
+    let is_tidy = status.attempt == 1 && status.upload.is_none() && status.stray_until.is_none();
+    status.attempt == 0 || is_complete(status) && is_tidy
+}
+
 fn is_complete(status: &TransferJobStatus) -> bool {
     find_condition(&status.conditions, ConditionType::Complete).is_some()
 }
@@ -286,5 +292,38 @@ fn or_nothing<T>(listed: oci::Result<Vec<T>>) -> oci::Result<Vec<T>> {
     match listed {
         Err(error) if error.is_not_found() => Ok(Vec::new()),
         listed => listed,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn only_a_first_attempt_that_got_all_its_replies_leaves_nothing() {
+        let complete = json!([{
+            "type": "Complete", "status": "True", "reason": "R", "message": "",
+            "lastTransitionTime": "2026-11-02T00:00:00Z",
+        }]);
+        let upload = json!({"uploadId": "u", "objectName": "o", "partSize": 1, "fileId": 1});
+        for (status, nothing) in [
+            (json!({"attempt": 0}), true),
+            (json!({"attempt": 1, "conditions": complete}), true),
+            (json!({"attempt": 1}), false),
+            (json!({"attempt": 2, "conditions": complete}), false),
+            (
+                json!({"attempt": 1, "conditions": complete, "upload": upload}),
+                false,
+            ),
+            (
+                json!({"attempt": 1, "conditions": complete, "strayUntil": "2026-11-02T00:00:00Z"}),
+                false,
+            ),
+        ] {
+            let parsed: TransferJobStatus = serde_json::from_value(status.clone()).unwrap();
+            assert_eq!(leaves_nothing(&parsed), nothing, "{status}");
+        }
     }
 }

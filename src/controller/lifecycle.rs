@@ -38,6 +38,9 @@ const MAX_INTERRUPTIONS: i32 = 20;
 /// without the API server.
 pub const STRAY_LIFE: SignedDuration = SignedDuration::from_mins(11);
 
+/// How long a request that got no reply may take to be carried out all the same.
+const LANDING_TIME: SignedDuration = SignedDuration::from_mins(2);
+
 /// A job that may be run again is called queued when it has waited for so long: one that is taken
 /// at once is spared the write.
 const QUEUED_AFTER: SignedDuration = SignedDuration::from_secs(5);
@@ -400,6 +403,15 @@ fn accept(
     now: Timestamp,
 ) -> Step {
     status.assignment = None;
+    let landed = later(now, LANDING_TIME);
+    if outcome.in_doubt
+        && status
+            .stray_until
+            .as_ref()
+            .is_none_or(|until| until.0 < landed)
+    {
+        status.stray_until = Some(Time(landed));
+    }
     let is_delivered = status.object.is_some() && status.link.is_some();
     match (outcome.result, assignment.stop) {
         (OutcomeResult::Succeeded, _) if is_delivered => succeed(job, status, now),
@@ -538,6 +550,7 @@ fn fail(
         reason: "ObjectFound".to_owned(),
         message: "The object is stored already".to_owned(),
         retry_after_seconds: None,
+        in_doubt: false,
     };
     let mut found = retry(job, status.clone(), &outcome, Duration::ZERO, now);
     found.status.adoption_attempt = Some(status.attempt.saturating_add(1));
@@ -673,6 +686,7 @@ fn outcome_of_pod(end: PodEnd, attempt: i32) -> Outcome {
         reason: reason.to_owned(),
         message,
         retry_after_seconds: None,
+        in_doubt: false,
     }
 }
 

@@ -29,8 +29,8 @@ pub struct MediaFile {
     pub mime_type: String,
     /// Telegram's id of the file: the same after the message was fetched again.
     pub file_id: i64,
-    /// Since when the message holds it: its last edit, or else its date.
-    pub since: Timestamp,
+    /// When its message was edited last, if ever: before that it may have held another file.
+    pub edited: Option<Timestamp>,
     /// The data centre that stores it.
     pub(super) data_centre: i32,
     /// What `upload.getFile` wants to know. Its file reference ends after some hours.
@@ -98,22 +98,26 @@ impl Telegram {
 }
 
 fn media_file(message: &types::Message) -> Option<MediaFile> {
-    let since = i64::from(message.edit_date.unwrap_or(message.date));
-    let since = Timestamp::from_second(since).unwrap_or_default();
+    let edited = message.edit_date;
+    let edited = edited.and_then(|date| Timestamp::from_second(i64::from(date)).ok());
     match message.media.as_ref()? {
         MessageMedia::Document(types::MessageMediaDocument {
             document: Some(enums::Document::Document(document)),
             ..
-        }) => Some(from_document(message.id, since, document)),
+        }) => Some(from_document(message.id, edited, document)),
         MessageMedia::Photo(types::MessageMediaPhoto {
             photo: Some(enums::Photo::Photo(photo)),
             ..
-        }) => from_photo(message.id, since, photo),
+        }) => from_photo(message.id, edited, photo),
         _ => None,
     }
 }
 
-fn from_document(message_id: i32, since: Timestamp, document: &types::Document) -> MediaFile {
+fn from_document(
+    message_id: i32,
+    edited: Option<Timestamp>,
+    document: &types::Document,
+) -> MediaFile {
     let location = types::InputDocumentFileLocation {
         id: document.id,
         access_hash: document.access_hash,
@@ -141,14 +145,18 @@ fn from_document(message_id: i32, since: Timestamp, document: &types::Document) 
         size: u64::try_from(document.size).unwrap_or(0),
         mime_type: document.mime_type.clone(),
         file_id: document.id,
-        since,
+        edited,
         data_centre: document.dc_id,
         location: location.into(),
     }
 }
 
 /// The largest size of a photo; the others are previews.
-fn from_photo(message_id: i32, since: Timestamp, photo: &types::Photo) -> Option<MediaFile> {
+fn from_photo(
+    message_id: i32,
+    edited: Option<Timestamp>,
+    photo: &types::Photo,
+) -> Option<MediaFile> {
     let (thumb_size, size) = photo
         .sizes
         .iter()
@@ -171,7 +179,7 @@ fn from_photo(message_id: i32, since: Timestamp, photo: &types::Photo) -> Option
         size: u64::try_from(size).ok()?,
         mime_type: "image/jpeg".to_owned(),
         file_id: photo.id,
-        since,
+        edited,
         data_centre: photo.dc_id,
         location: location.into(),
     })
@@ -258,12 +266,7 @@ mod tests {
     fn the_name_attribute_counts_wherever_it_stands() {
         let attributes = vec![named("report.pdf"), DocumentAttribute::Animated];
         assert_eq!(
-            from_document(
-                77,
-                Timestamp::UNIX_EPOCH,
-                &document("application/pdf", attributes)
-            )
-            .name,
+            from_document(77, None, &document("application/pdf", attributes)).name,
             "report.pdf"
         );
     }
@@ -285,7 +288,7 @@ mod tests {
             ("chemical/x-pdb", vec![], "file_20260921_141320_77.bin"),
         ] {
             assert_eq!(
-                from_document(77, Timestamp::UNIX_EPOCH, &document(mime_type, attributes)).name,
+                from_document(77, None, &document(mime_type, attributes)).name,
                 name
             );
         }

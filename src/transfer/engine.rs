@@ -20,8 +20,8 @@ use super::{Part, Window};
 /// How often a part is stored before another checksum than ours is believed.
 const CHECKSUM_TRIES: u32 = 3;
 
-/// How long parts under way may take to end when told to stop. Kubernetes gives a pod 30 s.
-const STOP_PATIENCE: Duration = Duration::from_secs(20);
+/// How long parts under way may take to end when told to stop.
+pub const STOP_PATIENCE: Duration = Duration::from_secs(20);
 
 /// Something that can be read by ranges.
 pub trait Source: Send + Sync + 'static {
@@ -78,7 +78,7 @@ pub struct StoredPart {
     pub number: u16,
     /// The sink's tag of this content.
     pub etag: String,
-    /// CRC32C as the sink computed it, if it did.
+    /// CRC32C of what is there, as the sink computed it, or, where it tells none, of what was sent.
     pub crc32c: Option<u32>,
 }
 
@@ -168,8 +168,9 @@ impl<S: Source, K: Sink> Transfer<'_, S, K> {
     /// Stores one part, as often as it takes.
     async fn store(&self, part: Part) -> Result<StoredPart, Error<S::Error, K::Error>> {
         let mut tries = 0;
+        let mut sent = None;
         loop {
-            let (error, moved) = match self.store_once(part).await {
+            let (error, moved) = match self.store_once(part, &mut sent).await {
                 Ok(stored) => {
                     self.progress.stored(&stored);
                     return Ok(stored);
@@ -194,9 +195,14 @@ impl<S: Source, K: Sink> Transfer<'_, S, K> {
         }
     }
 
-    /// Stores one part, and checks that what was stored is what was read. A failure comes with
-    /// the bytes that were moved in vain.
-    async fn store_once(&self, part: Part) -> Result<StoredPart, (Error<S::Error, K::Error>, u64)> {
+    /// Stores one part, and checks that what was stored is what was read: the sink may find that
+    /// an earlier try stored it, so the checksum of what was `sent` whole is kept from try to try.
+    /// A failure comes with the bytes that were moved in vain.
+    async fn store_once(
+        &self,
+        part: Part,
+        sent: &mut Option<u32>,
+    ) -> Result<StoredPart, (Error<S::Error, K::Error>, u64)> {
         let end = Arc::new(Mutex::new(BodyEnd {
             digest: Digest::new(CrcAlgorithm::Crc32Iscsi),
             moved: 0,
@@ -208,12 +214,18 @@ impl<S: Source, K: Sink> Transfer<'_, S, K> {
         if let Some(error) = end.error.take() {
             return Err((Error::Source(error), end.moved));
         }
-        let stored = result.map_err(|error| (Error::Sink(error), end.moved))?;
-        match stored.crc32c {
-            Some(crc32c) if u64::from(crc32c) != end.digest.finalize() => {
+        if end.moved == part.len {
+            *sent = u32::try_from(end.digest.finalize()).ok();
+        }
+        let mut stored = result.map_err(|error| (Error::Sink(error), end.moved))?;
+        match (*sent, stored.crc32c) {
+            (Some(sent), Some(told)) if sent != told => {
                 Err((Error::Checksum(part.number), end.moved))
             }
-            _ => Ok(stored),
+            (sent, told) => {
+                stored.crc32c = told.or(sent);
+                Ok(stored)
+            }
         }
     }
 

@@ -10,7 +10,9 @@ mod layout;
 mod verified;
 mod window;
 
-pub use engine::{BodyAborted, Error, PartBody, Progress, Sink, Source, StoredPart, run};
+pub use engine::{
+    BodyAborted, Error, PartBody, Progress, STOP_PATIENCE, Sink, Source, StoredPart, run,
+};
 pub use layout::{CHUNK_BYTES, Layout, MAX_PARTS, MIN_PART_BYTES, Part};
 pub use verified::Verified;
 pub use window::{Window, WindowError};

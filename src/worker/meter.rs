@@ -3,7 +3,7 @@
 use std::{
     sync::{
         Mutex, MutexGuard, OnceLock, PoisonError,
-        atomic::{AtomicU64, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
     time::Instant,
 };
@@ -23,6 +23,7 @@ pub struct Meter {
     moved: AtomicU64,
     told: Mutex<Told>,
     upload: Mutex<Option<(api::Upload, Option<Verified>)>>,
+    in_doubt: AtomicBool,
 }
 
 #[derive(Debug)]
@@ -62,7 +63,19 @@ impl Meter {
             moved: AtomicU64::new(0),
             told: Mutex::new(Told { at: now, bytes: 0 }),
             upload: Mutex::default(),
+            in_doubt: AtomicBool::new(false),
         }
+    }
+
+    /// A request that makes an upload or a link got no reply, and what it may have made, or may make
+    /// yet, was not found: it may be left.
+    pub fn doubt(&self) {
+        self.in_doubt.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether something may be left that nobody knows of.
+    pub fn is_in_doubt(&self) -> bool {
+        self.in_doubt.load(Ordering::Relaxed)
     }
 
     /// The file is known. Only the first call counts.

@@ -6,19 +6,23 @@ use indicatif::{ProgressBar, ProgressStyle};
 use serde::Serialize;
 use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
+use tracing::warn;
 
 use super::{
     meter::Meter,
     transfer::{Engine, History, Journal, Order, TransferError},
 };
 use crate::{
-    api::{self, names},
-    oci::BucketName,
+    api::{self, file_name::SafeFileName, names},
+    oci::{BucketName, ObjectName},
     telegram::MessageRef,
 };
 
 /// How often the bar is drawn.
 const DRAW_INTERVAL: Duration = Duration::from_millis(100);
+
+/// How long a request is waited for whose reply was lost, and which may be carried out yet.
+const LANDING_TIME: Duration = Duration::from_secs(5);
 
 /// What is to be moved, as the flags say it.
 #[derive(Clone, Debug)]
@@ -72,10 +76,19 @@ pub async fn transfer_once(
         history: History::Attempted(None),
     };
     let meter = Arc::new(Meter::start());
-    let delivery = tokio::select! {
-        result = engine.run(&order, &Forgetful, &meter, stop) => result?,
+    let result = tokio::select! {
+        result = engine.run(&order, &Forgetful, &meter, stop) => result,
         never = draw(&meter) => match never {},
     };
+    let is_taken = matches!(result, Err(TransferError::ObjectExists));
+    if is_taken || result.is_ok() && meter.is_in_doubt() {
+        let kept = result.as_ref().ok().map(|delivery| &delivery.link);
+        tokio::select! {
+            () = stop.cancelled() => {}
+            () = tidy(engine, &order, &meter, kept) => {}
+        }
+    }
+    let delivery = result?;
     Ok(TransferReport {
         object: delivery.object,
         link: delivery.link,
@@ -87,6 +100,21 @@ struct Forgetful;
 
 impl Journal for Forgetful {
     async fn upload_begun(&self, _: &api::Upload) {}
+}
+
+/// Removes what may be left beside the object: nobody else will. If it cannot be removed, the file
+/// has arrived all the same.
+async fn tidy(engine: &Engine, order: &Order, meter: &Meter, kept: Option<&api::Link>) {
+    if meter.is_in_doubt() {
+        sleep(LANDING_TIME).await;
+    }
+    let file = meter.read().map(|reading| SafeFileName::new(&reading.name));
+    let object = file.and_then(|file| ObjectName::new(order.placement.object_name(&file)).ok());
+    if let Some(object) = object
+        && let Err(error) = engine.tidy(order, &object, kept).await
+    {
+        warn!(%error, "an open upload or a second link may be left");
+    }
 }
 
 async fn draw(meter: &Meter) -> Infallible {

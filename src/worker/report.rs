@@ -102,6 +102,10 @@ impl Reporter {
         delivery: Option<&Delivery>,
     ) -> Told {
         let reason = outcome.reason.clone();
+        let outcome = Outcome {
+            in_doubt: meter.is_in_doubt(),
+            ..outcome
+        };
         let mut status = json!({ "outcome": outcome });
         if let Some(reading) = meter.read() {
             status["progress"] = json!(self.progress(&reading));
@@ -170,6 +174,7 @@ impl Reporter {
             reason: reason.to_owned(),
             message,
             retry_after_seconds: None,
+            in_doubt: false,
         }
     }
 

@@ -2,18 +2,21 @@
 //!
 //! The same code runs in a worker pod and for `telestream transfer`. An attempt may find anything
 //! that an earlier one left (an upload with parts, a whole object, a link whose reply was lost)
-//! and goes on from there; it deletes nothing but links that it made itself.
+//! and goes on from there. What is in its way it removes: links of its own name, uploads of its own
+//! object that are of another file or hold wrong bytes, and that object if its bytes are wrong. The
+//! rest is the controller's, or `once`'s where there is none.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 use tracing::warn;
 
 use super::{
     meter::Meter,
-    upload::{Pump, Target, Upload},
+    upload::{Pump, Target, Upload, own_uploads},
 };
 use crate::{
     Class,
@@ -22,6 +25,12 @@ use crate::{
     telegram::{self, MessageRef, RemoteFile, Telegram},
     transfer::{self, Window},
 };
+
+/// How long a transfer may go on when told to stop. A pod has 60 s to go
+/// (`terminationGracePeriodSeconds` of the chart's worker template): in the first 20 parts under way
+/// may end, in 5 more a commit and a link, and in the rest the outcome is written, for which a call
+/// of the API server may take 10.
+const STOP_PATIENCE: Duration = transfer::STOP_PATIENCE.saturating_add(Duration::from_secs(5));
 
 /// How often a link is made anew when the reply with its URL was lost.
 const LINK_TRIES: u32 = 4;
@@ -96,6 +105,9 @@ pub enum TransferError {
     /// Object Storage's side.
     #[error(transparent)]
     Storage(#[from] oci::Error),
+    /// The upload was aborted, or committed by somebody else, again and again.
+    #[error("the upload was ended by somebody: {0}")]
+    UploadGone(#[source] oci::Error),
     /// Parts that were stored are there no more, or others instead.
     #[error("parts of the upload were replaced by others")]
     PartsChanged,
@@ -122,7 +134,9 @@ impl TransferError {
         match self {
             Self::Telegram(error) => error.class(),
             Self::Storage(error) => error.class(),
-            Self::PartsChanged | Self::Checksum | Self::LinkLost => Class::Transient,
+            Self::UploadGone(_) | Self::PartsChanged | Self::Checksum | Self::LinkLost => {
+                Class::Transient
+            }
             Self::ObjectExists | Self::LinkTtl => Class::Permanent,
             Self::Stopped => Class::Interrupted,
         }
@@ -138,6 +152,7 @@ impl TransferError {
         match self {
             Self::Telegram(error) => error.reason(),
             Self::Storage(error) => error.reason(),
+            Self::UploadGone(_) => "UploadGone",
             Self::PartsChanged => "PartsChanged",
             Self::Checksum => "ChecksumMismatch",
             Self::ObjectExists => "ObjectExists",
@@ -160,7 +175,7 @@ impl From<transfer::Error<telegram::Error, oci::Error>> for TransferError {
 }
 
 impl Engine {
-    /// Moves a file and makes its link.
+    /// Moves a file and makes its link. When told to stop, it ends soon, whatever it waits for.
     ///
     /// # Errors
     /// What ended the attempt. What it stored stays for the next.
@@ -171,10 +186,27 @@ impl Engine {
         meter: &Arc<Meter>,
         stop: &CancellationToken,
     ) -> Result<Delivery, TransferError> {
+        let patience = async {
+            stop.cancelled().await;
+            sleep(STOP_PATIENCE).await;
+        };
+        tokio::select! {
+            result = self.transfer(order, journal, meter, stop) => result,
+            () = patience => Err(TransferError::Stopped),
+        }
+    }
+
+    async fn transfer(
+        &self,
+        order: &Order,
+        journal: &impl Journal,
+        meter: &Arc<Meter>,
+        stop: &CancellationToken,
+    ) -> Result<Delivery, TransferError> {
         let media = match self.telegram.locate(order.message).await {
             // The message is gone; an earlier attempt may have stored its file all the same.
             Err(error) if error.class() == Class::Permanent && order.history != History::None => {
-                return self.adopt(order, error).await;
+                return self.adopt(order, error, meter).await;
             }
             media => media?,
         };
@@ -185,7 +217,7 @@ impl Engine {
             object: ObjectName::new(target_name(order, &name))?,
             size: media.size,
             file_id: media.file_id,
-            file_since: media.since,
+            edited: media.edited,
             new: NewObject {
                 content_type: Some(content_type.clone()),
                 content_disposition: Some(attachment(&name)),
@@ -206,6 +238,9 @@ impl Engine {
             // Nothing is read that could show that there is something after all.
             file.check_end().await?;
         }
+        if stop.is_cancelled() {
+            return Err(TransferError::Stopped);
+        }
         let upload = Upload {
             storage: &self.storage,
             order,
@@ -214,7 +249,7 @@ impl Engine {
             journal,
         };
         let stored = upload.run().await?;
-        let link = self.link(order, &target.object).await?;
+        let link = self.link(order, &target.object, meter).await?;
         let object = api::StoredObject {
             name: target.object.to_string(),
             bucket: order.bucket.to_string(),
@@ -231,6 +266,7 @@ impl Engine {
         &self,
         order: &Order,
         otherwise: telegram::Error,
+        meter: &Meter,
     ) -> Result<Delivery, TransferError> {
         let prefix = order.placement.prefix();
         for name in self.storage.list_objects(&order.bucket, prefix).await? {
@@ -249,7 +285,7 @@ impl Engine {
                     crc32c: head.crc32c.map(|crc| crc.to_string()).unwrap_or_default(),
                     content_type: content_type(head.content_type.as_deref().unwrap_or_default()),
                 };
-                let link = self.link(order, &name).await?;
+                let link = self.link(order, &name, meter).await?;
                 return Ok(Delivery { object, link });
             }
         }
@@ -258,7 +294,12 @@ impl Engine {
 
     /// Makes the link. Its URL is shown only once: if the reply is lost, what may have been made is
     /// deleted by its name, and another is made.
-    async fn link(&self, order: &Order, object: &ObjectName) -> Result<api::Link, TransferError> {
+    async fn link(
+        &self,
+        order: &Order,
+        object: &ObjectName,
+        meter: &Meter,
+    ) -> Result<api::Link, TransferError> {
         let ttl =
             SignedDuration::try_from(order.link_ttl.get()).map_err(|_| TransferError::LinkTtl)?;
         let expires = Timestamp::now()
@@ -271,7 +312,7 @@ impl Engine {
         };
         if order.history != History::None {
             // An earlier attempt may have made one of this name, and not have come to tell it.
-            self.delete_own_links(order, object).await?;
+            self.delete_own_links(order, object, None).await?;
         }
         for _ in 0..LINK_TRIES {
             match self.storage.create_par(&order.bucket, &new).await {
@@ -285,7 +326,10 @@ impl Engine {
                 }
                 Err(error) if error.is_ambiguous() => {
                     warn!(%error, "the link's URL was lost; making another");
-                    self.delete_own_links(order, object).await?;
+                    if self.delete_own_links(order, object, None).await? == 0 {
+                        // It may be made yet.
+                        meter.doubt();
+                    }
                 }
                 Err(error) => return Err(error.into()),
             }
@@ -293,21 +337,39 @@ impl Engine {
         Err(TransferError::LinkLost)
     }
 
+    /// Removes what requests that got no reply may have left, for whoever has no controller: links
+    /// but the one that is `kept`, and uploads, of which none is of use any more.
+    ///
+    /// # Errors
+    /// Object Storage cannot be reached or refuses.
+    pub(super) async fn tidy(
+        &self,
+        order: &Order,
+        object: &ObjectName,
+        kept: Option<&api::Link>,
+    ) -> Result<(), TransferError> {
+        let kept = kept.map(|link| link.id.as_str());
+        self.delete_own_links(order, object, kept).await?;
+        for found in own_uploads(&self.storage, order, object).await? {
+            self.storage.abort_multipart_upload(&found.upload).await?;
+        }
+        Ok(())
+    }
+
+    /// Ends the links of this attempt but the one that is `kept`. Returns how many there were.
     async fn delete_own_links(
         &self,
         order: &Order,
         object: &ObjectName,
-    ) -> Result<(), TransferError> {
-        for par in self
-            .storage
-            .list_pars(&order.bucket, object.as_str())
-            .await?
-        {
-            if par.name == order.link_name {
-                self.storage.delete_par(&order.bucket, &par.id).await?;
-            }
+        kept: Option<&str>,
+    ) -> Result<usize, TransferError> {
+        let name = object.as_str();
+        let mut pars = self.storage.list_pars(&order.bucket, name).await?;
+        pars.retain(|par| par.name == order.link_name && Some(par.id.as_str()) != kept);
+        for par in &pars {
+            self.storage.delete_par(&order.bucket, &par.id).await?;
         }
-        Ok(())
+        Ok(pars.len())
     }
 }
 

@@ -22,7 +22,8 @@ use crate::{
     Class,
     api::{self, names},
     oci::{
-        self, Crc32c, Etag, Existing, NewObject, ObjectName, ObjectStorage, PartNumber, ServiceCode,
+        self, BucketName, Crc32c, Etag, Existing, NewObject, ObjectName, ObjectStorage, PartNumber,
+        ServiceCode,
     },
     telegram::{self, RemoteFile},
     transfer::{
@@ -40,6 +41,9 @@ const UPLOAD_TRIES: u32 = 3;
 /// How often a commit is tried whose parts were replaced meanwhile.
 const COMMIT_TRIES: u32 = 3;
 
+/// What is said of an object that was delivered all the same.
+const UNCOMPARED: &str = "Object Storage tells no checksum of the object, so none was compared";
+
 /// By how much the clocks of Telegram and Object Storage may differ.
 const CLOCK_MARGIN: SignedDuration = SignedDuration::from_mins(1);
 
@@ -51,8 +55,8 @@ pub(super) struct Target {
     pub size: u64,
     /// Telegram's id of the file.
     pub file_id: i64,
-    /// Since when the message holds this file.
-    pub file_since: Timestamp,
+    /// When its message was edited last: before that it may have held another file.
+    pub edited: Option<Timestamp>,
     /// What it is stored with.
     pub new: NewObject,
 }
@@ -63,6 +67,15 @@ pub(super) struct Whole {
     pub etag: Etag,
     /// CRC32C of its content, as Object Storage computed it.
     pub crc32c: Option<Crc32c>,
+}
+
+/// What is there under the object's name.
+enum Found {
+    Nothing,
+    /// The object, whole.
+    Ours(Whole),
+    /// An object of somebody else, or of another file.
+    Others,
 }
 
 /// The making of one object.
@@ -89,26 +102,23 @@ type Parts = BTreeMap<u16, (u64, Etag)>;
 impl<J: Journal> Upload<'_, J> {
     /// Makes the object whole, or finds that it is.
     pub async fn run(&self) -> Result<Whole, TransferError> {
+        let layout = Layout::new(self.target.size);
         let mut history = self.order.history.clone();
-        if history != History::None
+        // A larger file is not moved in vain if its place is taken.
+        if (history != History::None || !layout.is_single())
             && let Some(whole) = self.adopt().await?
         {
             info!("an earlier attempt had stored the object whole");
             self.pump.meter.resumed(self.target.size);
             return Ok(whole);
         }
-        let layout = Layout::new(self.target.size);
+        if layout.is_single() {
+            return self.put(layout).await;
+        }
         let mut tries = 1;
         loop {
-            let result = if layout.is_single() {
-                self.put(layout).await
-            } else {
-                self.multipart(layout, &history).await
-            };
-            match result {
-                Err(TransferError::Storage(error))
-                    if is_aborted(&error) && tries < UPLOAD_TRIES && !layout.is_single() =>
-                {
+            match self.multipart(layout, &history).await {
+                Err(TransferError::UploadGone(error)) if tries < UPLOAD_TRIES => {
                     // Its commit may have been what ended it.
                     if let Some(whole) = self.adopt().await? {
                         return Ok(whole);
@@ -123,32 +133,22 @@ impl<J: Journal> Upload<'_, J> {
         }
     }
 
-    /// The object, if it is there, ours and whole.
+    /// The object, if it is there, ours and whole. Somebody else's is left alone.
     async fn adopt(&self) -> Result<Option<Whole>, TransferError> {
-        let Target { object, size, .. } = self.target;
-        let head = self.storage.head_object(&self.order.bucket, object).await?;
-        let ours = &self.target.new.metadata;
-        Ok(head
-            .filter(|head| {
-                head.size == *size
-                    && ours
-                        .iter()
-                        .all(|(key, value)| head.metadata.get(key) == Some(value))
-            })
-            .map(|head| Whole {
-                etag: head.etag,
-                crc32c: head.crc32c,
-            }))
+        match find(self.storage, &self.order.bucket, self.target).await? {
+            Found::Nothing => Ok(None),
+            Found::Ours(whole) => Ok(Some(whole)),
+            Found::Others => Err(TransferError::ObjectExists),
+        }
     }
 
-    /// The object after a request that may have made it whole: its reply was lost, or somebody was
-    /// first, which may have been ourselves. None if it may be made again, which does no harm:
-    /// whichever request comes second is refused.
+    /// The object after a commit that may have made it whole. None if it may be tried again, which
+    /// does no harm: whichever comes second is refused.
     async fn settle(&self, error: oci::Error, tries: u32) -> Result<Option<Whole>, TransferError> {
         if let Some(whole) = self.adopt().await? {
             return Ok(Some(whole));
         }
-        if !error.is_ambiguous() {
+        if is_taken(&error) {
             return Err(TransferError::ObjectExists);
         }
         let pause = pause(&error, tries).ok_or(error)?;
@@ -163,36 +163,41 @@ impl<J: Journal> Upload<'_, J> {
             order: self.order,
             target: self.target,
         };
-        let mut tries = 1;
-        loop {
-            match self.pump.run(&sink, layout.parts().collect()).await {
-                Ok(stored) => {
-                    let stored = stored.into_iter().next().ok_or(TransferError::Checksum)?;
-                    return Ok(Whole {
-                        etag: Etag::new(stored.etag)?,
-                        crc32c: stored.crc32c.map(Crc32c::new),
-                    });
-                }
-                Err(TransferError::Storage(error)) if may_be_stored(&error) => {
-                    if let Some(whole) = self.settle(error, tries).await? {
-                        return Ok(whole);
-                    }
-                    self.pump.meter.begun_anew();
-                    tries += 1;
-                }
-                Err(error) => return Err(error),
+        match self.pump.run(&sink, layout.parts().collect()).await {
+            Ok(stored) => {
+                let stored = stored.into_iter().next().ok_or(TransferError::Checksum)?;
+                Ok(Whole {
+                    etag: Etag::new(stored.etag)?,
+                    crc32c: stored.crc32c.map(Crc32c::new),
+                })
             }
+            Err(TransferError::Storage(error)) if is_taken(&error) => {
+                Err(TransferError::ObjectExists)
+            }
+            Err(error) => Err(error),
         }
     }
 
-    /// A larger file: parts that are not there yet, then the commit.
+    /// A larger file: an upload that is gone on with, or a new one.
     async fn multipart(&self, fresh: Layout, history: &History) -> Result<Whole, TransferError> {
+        let begun = self.begin(fresh, history).await?;
+        let upload = begun.upload.clone();
+        match self.complete(begun).await {
+            Err(TransferError::Storage(error)) if self.is_gone(&upload, &error).await => {
+                Err(TransferError::UploadGone(error))
+            }
+            result => result,
+        }
+    }
+
+    /// Stores the parts that are not there yet, and commits them.
+    async fn complete(&self, begun: Begun) -> Result<Whole, TransferError> {
         let Begun {
             upload,
             layout,
             parts: mut listed,
             mut verified,
-        } = self.begin(fresh, history).await?;
+        } = begun;
         let journalled = self.journalled(&upload, layout);
         self.pump.meter.uploading(journalled, verified.clone());
         let (present, missing): (Vec<_>, Vec<_>) =
@@ -207,7 +212,7 @@ impl<J: Journal> Upload<'_, J> {
         let stored = match self.pump.run(&sink, missing).await {
             Err(TransferError::Checksum) => {
                 // It holds a part that is wrong, which only its size would tell another attempt.
-                self.storage.abort_multipart_upload(&upload).await?;
+                self.abort(&upload).await?;
                 self.pump.meter.begun_anew();
                 return Err(TransferError::Checksum);
             }
@@ -226,6 +231,9 @@ impl<J: Journal> Upload<'_, J> {
             info!(
                 "the object has parts of an attempt that was killed: not all checksums are known"
             );
+        }
+        if whole.crc32c.is_none() {
+            warn!(UNCOMPARED);
         }
         match (expected, whole.crc32c) {
             (Some(expected), Some(crc)) if expected != crc.get() => {
@@ -281,9 +289,16 @@ impl<J: Journal> Upload<'_, J> {
                 }
                 Err(error) if may_be_stored(&error) => {
                     if let Some(whole) = self.settle(error, tries).await? {
+                        // It may have come from another upload.
+                        self.pump.meter.doubt();
                         return Ok(whole);
                     }
                     tries += 1;
+                }
+                Err(error) if self.is_gone(upload, &error).await => {
+                    // A try before may have been carried out after we looked.
+                    let whole = self.adopt().await?;
+                    return whole.ok_or(TransferError::UploadGone(error));
                 }
                 Err(error) => return Err(error.into()),
             }
@@ -337,6 +352,8 @@ impl<J: Journal> Upload<'_, J> {
                             return Ok(found.upload);
                         }
                     }
+                    // It may begin yet.
+                    self.pump.meter.doubt();
                     let pause = pause(&error, tries).ok_or(error)?;
                     sleep(pause).await;
                     tries += 1;
@@ -403,7 +420,7 @@ impl<J: Journal> Upload<'_, J> {
             Some(layout) if is_of_this => Ok(Some((upload, layout))),
             _ => {
                 warn!("an earlier attempt's upload is of another file; it is aborted");
-                self.storage.abort_multipart_upload(&upload).await?;
+                self.abort(&upload).await?;
                 Ok(None)
             }
         }
@@ -412,35 +429,49 @@ impl<J: Journal> Upload<'_, J> {
     /// The last upload of that name, if the message held this file by then. All others of that
     /// name are of no use to anybody, and aborted.
     async fn find(&self) -> Result<Option<oci::Upload>, TransferError> {
-        let since = self.target.file_since;
-        let is_of_this_file = |created: Option<Timestamp>| {
-            created.is_some_and(|created| created.duration_since(since) > CLOCK_MARGIN)
+        let is_of_this_file = |created: Option<Timestamp>| match (self.target.edited, created) {
+            (None, _) => true,
+            (Some(edited), Some(created)) => created.duration_since(edited) > CLOCK_MARGIN,
+            (Some(_), None) => false,
         };
         let mut last = None;
         for found in self.own_uploads().await? {
             if last.is_none() && is_of_this_file(found.created) {
                 last = Some(found.upload);
             } else {
-                self.storage.abort_multipart_upload(&found.upload).await?;
+                self.abort(&found.upload).await?;
             }
         }
         Ok(last)
     }
 
-    /// Open uploads that can only be of this order, the last one first: none if somebody else may
-    /// have been told the same name.
-    async fn own_uploads(&self) -> Result<Vec<oci::UploadSummary>, TransferError> {
-        let names::Placement::Folder(_) = self.order.placement else {
-            return Ok(Vec::new());
-        };
-        let object = &self.target.object;
-        let mut uploads = self
-            .storage
-            .list_uploads(&self.order.bucket, object.as_str())
-            .await?;
-        uploads.retain(|found| found.upload.object == *object);
-        uploads.sort_by_key(|found| std::cmp::Reverse(found.created));
-        Ok(uploads)
+    /// Gives an upload up, unless it is no more.
+    async fn abort(&self, upload: &oci::Upload) -> Result<(), TransferError> {
+        match self.storage.abort_multipart_upload(upload).await {
+            Err(error) if !self.is_gone(upload, &error).await => Err(error.into()),
+            _ => Ok(()),
+        }
+    }
+
+    /// Whether an error means that the upload is no more, and not the bucket. What may as well mean
+    /// a missing permission is settled by what is listed.
+    async fn is_gone(&self, upload: &oci::Upload, error: &oci::Error) -> bool {
+        if !error.is_not_found() {
+            return false;
+        }
+        match error.code() {
+            Some(ServiceCode::BucketNotFound | ServiceCode::NamespaceNotFound) => false,
+            Some(ServiceCode::NotAuthorizedOrNotFound) => {
+                let name = upload.object.as_str();
+                let listed = self.storage.list_uploads(&upload.bucket, name).await;
+                listed.is_ok_and(|listed| listed.iter().all(|found| found.upload != *upload))
+            }
+            _ => true,
+        }
+    }
+
+    async fn own_uploads(&self) -> Result<Vec<oci::UploadSummary>, oci::Error> {
+        own_uploads(self.storage, self.order, &self.target.object).await
     }
 
     async fn list(&self, upload: &oci::Upload) -> Result<Parts, oci::Error> {
@@ -460,6 +491,22 @@ impl<J: Journal> Upload<'_, J> {
             .await?;
         Ok(())
     }
+}
+
+/// Open uploads that can only be of this order, the last one first: none if somebody else may have
+/// been told the same name.
+pub(super) async fn own_uploads(
+    storage: &ObjectStorage,
+    order: &Order,
+    object: &ObjectName,
+) -> Result<Vec<oci::UploadSummary>, oci::Error> {
+    let names::Placement::Folder(_) = order.placement else {
+        return Ok(Vec::new());
+    };
+    let mut uploads = storage.list_uploads(&order.bucket, object.as_str()).await?;
+    uploads.retain(|found| found.upload.object == *object);
+    uploads.sort_by_key(|found| std::cmp::Reverse(found.created));
+    Ok(uploads)
 }
 
 /// The source and what goes with it, for the engine.
@@ -518,18 +565,33 @@ impl Sink for ObjectSink<'_> {
 
     async fn store(&self, part: Part, body: PartBody) -> Result<StoredPart, Self::Error> {
         let Target { object, new, .. } = self.target;
-        let stored = self
+        let bucket = &self.order.bucket;
+        let put = self
             .storage
-            .put_object(
-                &self.order.bucket,
-                object,
-                new,
-                Existing::Keep,
-                part.len,
-                body,
-            )
-            .await?;
-        Ok(stored_part(part, &stored.etag, stored.crc32c))
+            .put_object(bucket, object, new, Existing::Keep, part.len, body);
+        match put.await {
+            Ok(stored) if stored.crc32c.is_some() => {
+                Ok(stored_part(part, &stored.etag, stored.crc32c))
+            }
+            Ok(stored) => {
+                let crc32c = match find(self.storage, bucket, self.target).await? {
+                    Found::Ours(whole) => whole.crc32c,
+                    Found::Nothing | Found::Others => None,
+                };
+                if crc32c.is_none() {
+                    warn!(UNCOMPARED);
+                }
+                Ok(stored_part(part, &stored.etag, crc32c))
+            }
+            // What is there is compared like what is told at once.
+            Err(error) if may_be_stored(&error) => {
+                match find(self.storage, bucket, self.target).await? {
+                    Found::Ours(whole) => Ok(stored_part(part, &whole.etag, whole.crc32c)),
+                    Found::Nothing | Found::Others => Err(error),
+                }
+            }
+            Err(error) => Err(error),
+        }
     }
 
     async fn discard(&self, _: Part) -> Result<(), Self::Error> {
@@ -539,10 +601,8 @@ impl Sink for ObjectSink<'_> {
     }
 
     fn again_after(&self, error: &oci::Error, tries: u32) -> Option<Duration> {
-        // It may be there after all: then the caller looks.
-        (!error.is_ambiguous())
-            .then(|| pause(error, tries))
-            .flatten()
+        // If it is there after all, the next try is refused and finds it.
+        pause(error, tries)
     }
 }
 
@@ -612,18 +672,30 @@ fn verified(layout: Layout, told: &api::VerifiedParts, listed: &Parts) -> Option
     are_listed.then_some(verified)
 }
 
-/// Whether the object may be there in spite of this error: the reply was lost, or the condition
-/// that nothing is there did not hold.
-fn may_be_stored(error: &oci::Error) -> bool {
-    error.is_ambiguous() || error.code() == Some(&ServiceCode::IfNoneMatchFailed)
+/// Whether the condition that nothing is there did not hold.
+fn is_taken(error: &oci::Error) -> bool {
+    error.code() == Some(&ServiceCode::IfNoneMatchFailed)
 }
 
-/// Whether the upload is gone, and not the bucket.
-fn is_aborted(error: &oci::Error) -> bool {
-    let no_bucket = [
-        ServiceCode::BucketNotFound,
-        ServiceCode::NamespaceNotFound,
-        ServiceCode::NotAuthorizedOrNotFound,
-    ];
-    error.is_not_found() && !error.code().is_some_and(|code| no_bucket.contains(code))
+/// Whether the object may be there in spite of this error: the reply was lost, or somebody was
+/// first, which may have been ourselves.
+fn may_be_stored(error: &oci::Error) -> bool {
+    error.is_ambiguous() || is_taken(error)
+}
+
+/// Looks at the object.
+async fn find(storage: &ObjectStorage, bucket: &BucketName, target: &Target) -> oci::Result<Found> {
+    let Some(head) = storage.head_object(bucket, &target.object).await? else {
+        return Ok(Found::Nothing);
+    };
+    let mut ours = target.new.metadata.iter();
+    let is_ours =
+        head.size == target.size && ours.all(|(key, value)| head.metadata.get(key) == Some(value));
+    if !is_ours {
+        return Ok(Found::Others);
+    }
+    Ok(Found::Ours(Whole {
+        etag: head.etag,
+        crc32c: head.crc32c,
+    }))
 }

@@ -3,6 +3,7 @@
 
 mod inputs;
 mod kill;
+mod memory;
 mod resume;
 mod storage;
 mod telegram;

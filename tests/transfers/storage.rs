@@ -1,6 +1,11 @@
 //! What Object Storage does wrong.
 
-use std::{net::TcpListener, sync::Arc, time::Duration};
+use std::{
+    convert::Infallible,
+    net::TcpListener,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use aws_lc_rs::{
     encoding::{AsDer as _, Pkcs8V1Der, PublicKeyX509Der},
@@ -8,15 +13,17 @@ use aws_lc_rs::{
     signature::KeyPair as _,
 };
 use base64::{Engine as _, engine::general_purpose::STANDARD};
+use bytes::Bytes;
+use futures::stream;
 use telestream::{
     Class,
-    oci::{Credentials, Timeouts},
+    oci::{Credentials, Existing, NewObject, ObjectName, Timeouts},
     worker::{Engine, History, Meter, TransferError},
 };
 use telestream_sim::oci::{ClientConfig, Effect as OciEffect, Operation};
 use tokio_util::sync::CancellationToken;
 
-use crate::world::{HOME, MIB, Nature, Notes, PART, World, credentials, storage, until};
+use crate::world::{CHANNEL, HOME, MIB, Nature, Notes, PART, World, credentials, storage, until};
 
 /// They are to come again in two seconds.
 fn throttle() -> OciEffect {
@@ -73,8 +80,15 @@ async fn what_object_storage_does_wrong_is_got_over() {
         let world = World::start().await;
         let sent = world.send(size, HOME).await;
         world.spoil_oci(operation, 0, Some(times), effect.clone());
+        let began = Instant::now();
         let delivery = world.transfer(&sent).await;
         let delivery = delivery.unwrap_or_else(|error| panic!("{operation:?} {effect:?}: {error}"));
+        if let OciEffect::Throttle { seconds, .. } = effect {
+            assert!(
+                began.elapsed().as_secs() >= seconds.into(),
+                "it came too early"
+            );
+        }
         let again = world.assert_arrived(&sent, &delivery).await;
         let sent_again = match operation {
             UploadPart => u64::from(times) * PART,
@@ -83,6 +97,58 @@ async fn what_object_storage_does_wrong_is_got_over() {
         };
         assert!(again <= sent_again, "{operation:?} {effect:?}: {again}");
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn wrong_bytes_are_noticed_though_the_reply_was_lost() {
+    let world = World::start().await;
+    let sent = world.send(3 * MIB, HOME).await;
+    world.spoil_oci(Operation::PutObject, 0, Some(1), OciEffect::StoreGarbled);
+    world.spoil_oci(Operation::PutObject, 0, Some(1), OciEffect::LoseReply);
+    let delivery = world.transfer(&sent).await.unwrap();
+    let again = world.assert_arrived(&sent, &delivery).await;
+    assert!(again <= sent.size, "{again} bytes again");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn wrong_bytes_are_noticed_though_the_reply_tells_no_checksum() {
+    use Operation::{PutObject, UploadPart};
+    let world = World::start().await;
+    let sent = world.send(3 * MIB, HOME).await;
+    world.spoil_oci(PutObject, 0, Some(1), OciEffect::StoreGarbled);
+    world.spoil_oci(PutObject, 0, None, OciEffect::Withhold);
+    let delivery = world.transfer(&sent).await.unwrap();
+    world.assert_arrived(&sent, &delivery).await;
+    // Those of a part are noticed at the whole.
+    let sent = world.send(40 * MIB, HOME).await;
+    world.spoil_oci(UploadPart, 0, None, OciEffect::Withhold);
+    world.spoil_oci(UploadPart, 1, Some(1), OciEffect::StoreGarbled);
+    let (notes, stop) = (Notes::default(), CancellationToken::new());
+    let failed = world.attempt(&sent, History::None, &notes, &stop).await;
+    assert_eq!(failed.unwrap_err().reason(), "ChecksumMismatch");
+    assert_eq!(world.left_by(&sent), (0, 0, 0));
+    let delivery = world.attempt(&sent, notes.history(), &notes, &stop).await;
+    world.assert_arrived(&sent, &delivery.unwrap()).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn wrong_bytes_that_land_after_their_repetition_began_are_noticed() {
+    let world = World::with(impatient()).await;
+    let sent = world.send(3 * MIB, HOME).await;
+    world.spoil_oci(Operation::PutObject, 0, Some(1), OciEffect::StoreGarbled);
+    let late = OciEffect::LandLate { millis: 60_000 };
+    world.spoil_oci(Operation::PutObject, 0, Some(1), late);
+    // The next one waits until the late one has landed, and is refused.
+    let wait = OciEffect::Delay { millis: 1000 };
+    world.spoil_oci(Operation::PutObject, 1, Some(1), wait);
+    let oci = world.sim.oci();
+    let (delivery, ()) = tokio::join!(world.transfer(&sent), async {
+        let puts = || oci.traffic().requests(Operation::PutObject);
+        until("it is put again", || puts() == 2).await;
+        oci.land_now();
+    });
+    let again = world.assert_arrived(&sent, &delivery.unwrap()).await;
+    assert!(again <= 2 * sent.size, "{again} bytes again");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -154,6 +220,7 @@ async fn a_slow_service_holds_the_source_back() {
 fn impatient() -> Nature {
     Nature {
         timeouts: Timeouts {
+            request: Duration::from_secs(5),
             stall: Duration::from_secs(2),
             reply: Duration::from_secs(2),
             ..Timeouts::default()
@@ -179,6 +246,154 @@ async fn a_part_that_lands_after_its_repetition_is_committed_as_it_is_listed() {
     });
     assert_eq!(world.assert_arrived(&sent, &delivery.unwrap()).await, PART);
     assert_eq!(commits(), 2, "the first named the tag that was replaced");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_commit_that_is_carried_out_while_it_is_repeated_is_found() {
+    use Operation::CommitMultipartUpload as Commit;
+    // A service that looks at the object first, and one that looks at the upload first.
+    for answer in [Some(refusal(412, "IfNoneMatchFailed")), None] {
+        let world = World::with(impatient()).await;
+        let sent = world.send(3 * PART, HOME).await;
+        world.spoil_oci(Commit, 0, Some(1), OciEffect::LandLate { millis: 60_000 });
+        world.spoil_oci(Commit, 1, Some(1), OciEffect::Delay { millis: 1000 });
+        if let Some(answer) = answer {
+            world.spoil_oci(Commit, 1, Some(1), answer);
+        }
+        let oci = world.sim.oci();
+        let commits = || oci.traffic().requests(Commit);
+        let (delivery, ()) = tokio::join!(world.transfer(&sent), async {
+            until("a second commit is asked for", || commits() == 2).await;
+            oci.land_now();
+        });
+        let again = world.assert_arrived(&sent, &delivery.unwrap()).await;
+        assert!(again < PART, "{again} bytes again");
+        assert_eq!(commits(), 2);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_lost_request_makes_late_is_removed() {
+    use Operation::{CreateMultipartUpload as Begin, CreatePreauthenticatedRequest as Link};
+    for operation in [Begin, Link] {
+        let world = World::with(impatient()).await;
+        let sent = world.send(3 * PART, HOME).await;
+        let late = OciEffect::LandLate { millis: 60_000 };
+        world.spoil_oci(operation, 0, Some(1), late);
+        let oci = world.sim.oci();
+        let (delivery, left) = tokio::join!(world.transfer_once(&sent), async {
+            let requests = || oci.traffic().requests(operation);
+            until("it is asked for again", || requests() == 2).await;
+            oci.land_now();
+            until("both are there", || {
+                oci.uploads().len() + oci.pars().len() == 2
+            })
+            .await;
+            world.left_by(&sent)
+        });
+        assert_ne!(
+            left,
+            (1, 1, 0),
+            "{operation:?}: nothing was left for a while"
+        );
+        let again = world.assert_arrived(&sent, &delivery.unwrap()).await;
+        assert!(again < PART, "{again} bytes again");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_attempt_that_may_have_left_something_says_so() {
+    use Operation::{CreateMultipartUpload as Begin, CreatePreauthenticatedRequest as Link};
+    for (operation, effect, in_doubt) in [
+        (Begin, OciEffect::LoseReply, false),
+        (Link, OciEffect::LoseReply, false),
+        // Whether it broke before or after, nobody can tell.
+        (Begin, refusal(500, "InternalServerError"), true),
+        (Link, refusal(500, "InternalServerError"), true),
+    ] {
+        let world = World::start().await;
+        let sent = world.send(40 * MIB, HOME).await;
+        world.spoil_oci(operation, 0, Some(1), effect.clone());
+        let order = world.order(&sent, History::None);
+        let (notes, meter) = (Notes::default(), Arc::new(Meter::start()));
+        let stop = CancellationToken::new();
+        let delivery = world.engine.run(&order, &notes, &meter, &stop).await;
+        world.assert_arrived(&sent, &delivery.unwrap()).await;
+        assert_eq!(meter.is_in_doubt(), in_doubt, "{operation:?} {effect:?}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn of_two_uploads_of_one_file_none_stays() {
+    let world = World::start().await;
+    let sent = world.send(40 * MIB, HOME).await;
+    // Given a transfer that is about to commit
+    let wait = OciEffect::Delay { millis: 10_000 };
+    world.spoil_oci(Operation::CommitMultipartUpload, 0, Some(1), wait);
+    let oci = world.sim.oci();
+    let commits = || oci.traffic().requests(Operation::CommitMultipartUpload);
+    // When another that began a second upload is first
+    let mut order = world.order(&sent, History::None);
+    order.owner = format!("once-{CHANNEL}-{}", sent.message_id);
+    let second = async {
+        until("the first commits", || commits() == 1).await;
+        let meter = Arc::new(Meter::start());
+        let (notes, stop) = (Notes::default(), CancellationToken::new());
+        world.engine.run(&order, &notes, &meter, &stop).await
+    };
+    let (first, second) = tokio::join!(world.transfer_once(&sent), second);
+    // Then both have the object, each with its link, and neither upload is open
+    assert_eq!(first.unwrap().object.etag, second.unwrap().object.etag);
+    assert_eq!(world.left_by(&sent), (1, 2, 0));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_large_file_whose_place_is_taken_is_not_moved() {
+    let world = World::start().await;
+    let sent = world.send(40 * MIB, HOME).await;
+    // Given an upload that is open, and somebody else's object in its place
+    let gone = refusal(400, "InvalidParameter");
+    world.spoil_oci(Operation::CommitMultipartUpload, 0, Some(1), gone);
+    world.transfer_once(&sent).await.unwrap_err();
+    let oci = world.sim.oci();
+    let object = ObjectName::new(oci.uploads()[0].object.clone()).unwrap();
+    let (bucket, new) = (
+        world.order(&sent, History::None).bucket,
+        NewObject::default(),
+    );
+    let body = stream::once(async { Ok::<_, Infallible>(Bytes::from_static(b"theirs")) });
+    let storage = &world.engine.storage;
+    let put = storage.put_object(&bucket, &object, &new, Existing::Keep, 6, body);
+    put.await.unwrap();
+    world.sim.telegram().reset_traffic();
+    // When it is tried with and without knowledge of that upload
+    let as_a_worker = world.transfer(&sent).await.unwrap_err();
+    let error = world.transfer_once(&sent).await.unwrap_err();
+    // Then nothing is read for it, and the upload is not left open where no controller is
+    for error in [as_a_worker, error] {
+        assert!(matches!(error, TransferError::ObjectExists), "{error:?}");
+    }
+    let read = world.sim.telegram().traffic().file(sent.file_id).bytes;
+    assert_eq!((read, world.left_by(&sent)), (0, (1, 0, 0)));
+    assert_eq!(oci.objects()[0].size, 6);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_upload_that_is_gone_is_told_from_one_that_is_forbidden() {
+    let world = World::start().await;
+    let sent = world.send(40 * MIB, HOME).await;
+    let hidden = refusal(404, "NotAuthorizedOrNotFound");
+    let wait = OciEffect::Delay { millis: 3000 };
+    world.spoil_oci(Operation::CommitMultipartUpload, 0, Some(1), wait);
+    world.spoil_oci(Operation::CommitMultipartUpload, 0, Some(1), hidden);
+    let oci = world.sim.oci();
+    let (delivery, ()) = tokio::join!(world.transfer(&sent), async {
+        let commits = || oci.traffic().requests(Operation::CommitMultipartUpload);
+        until("a commit is asked for", || commits() == 1).await;
+        assert!(oci.expire_upload(&oci.uploads()[0].upload_id));
+    });
+    let again = world.assert_arrived(&sent, &delivery.unwrap()).await;
+    assert!((sent.size..sent.size + PART).contains(&again), "{again}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -345,6 +560,7 @@ async fn refusals_that_last_are_reasons() {
         (Create, 404, "NamespaceNotFound", Class::Permanent),
         (Create, 400, "QuotaExceeded", Class::Permanent),
         (UploadPart, 400, "QuotaExceeded", Class::Permanent),
+        (UploadPart, 404, "NotAuthorizedOrNotFound", Class::Permanent),
         (UploadPart, 500, "InternalServerError", Class::Transient),
     ] {
         let world = World::start().await;
@@ -353,7 +569,9 @@ async fn refusals_that_last_are_reasons() {
         let error = world.transfer(&sent).await.unwrap_err();
         assert_eq!(error.class(), class, "{error:?}");
         assert!(error.to_string().contains(code), "{error}");
-        assert_eq!(world.left_by(&sent).0, 0);
+        // What has begun is gone on with by the next attempt, or removed by the controller.
+        let uploads = usize::from(operation == UploadPart);
+        assert_eq!(world.left_by(&sent), (0, 0, uploads), "{code}");
     }
 }
 

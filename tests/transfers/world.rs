@@ -17,7 +17,10 @@ use telestream::{
     },
     telegram::{self, Account, FileConnections, MessageRef, Telegram},
     transfer::Window,
-    worker::{Delivery, Engine, History, Journal, Meter, Order, TransferError},
+    worker::{
+        Delivery, Engine, History, Journal, Meter, Order, TransferError, TransferRequest,
+        transfer_once,
+    },
 };
 use telestream_sim::{
     Options, Sim, oci,
@@ -195,15 +198,6 @@ impl World {
         self.send_as(look, size, dc).await
     }
 
-    /// A file that came an hour ago.
-    pub async fn send_before(&self, size: u64, dc: DcId) -> Sent {
-        let telegram = self.sim.telegram();
-        telegram.set_clock_offset(-3600);
-        let sent = self.send(size, dc).await;
-        telegram.set_clock_offset(0);
-        sent
-    }
-
     pub async fn send_as(&self, look: Look, size: u64, dc: DcId) -> Sent {
         let draft = Draft {
             chat_id: ChatId(CHANNEL),
@@ -269,6 +263,24 @@ impl World {
         let stop = CancellationToken::new();
         self.attempt(sent, History::None, &Notes::default(), &stop)
             .await
+    }
+
+    /// `telestream transfer` of that message, in this process.
+    pub async fn transfer_once(&self, sent: &Sent) -> Result<Delivery, TransferError> {
+        let order = self.order(sent, History::None);
+        let request = TransferRequest {
+            message: order.message,
+            file_name: None,
+            bucket: order.bucket,
+            placement: order.placement,
+            link_ttl: order.link_ttl,
+        };
+        let stop = CancellationToken::new();
+        let report = transfer_once(&self.engine, request, &stop).await?;
+        Ok(Delivery {
+            object: report.object,
+            link: report.link,
+        })
     }
 
     /// Asserts that the file has arrived: the same bytes behind the link, one object, one link,

@@ -72,8 +72,8 @@ pub enum Effect {
     },
     /// It is carried out, and its connection is closed instead of the answer being sent.
     LoseReply,
-    /// A PUT's body is received, and takes effect so many milliseconds later, even if the client
-    /// has given up and tried again in the meantime; sooner if [`super::ObjectStorage::land_now`] says so.
+    /// A PUT or POST is received, and takes effect so many milliseconds later, even if the client has
+    /// given up and tried again in the meantime; sooner if [`super::ObjectStorage::land_now`] says so.
     LandLate {
         /// How long after the last byte of the body.
         millis: u64,
@@ -101,6 +101,8 @@ pub enum Effect {
     StoreGarbled,
     /// It is carried out well, and the answer tells wrong checksums.
     Misreport,
+    /// It is carried out well, and the answer tells no checksums.
+    Withhold,
 }
 
 impl Fault {
@@ -135,8 +137,16 @@ pub(super) struct Fate {
     pub(super) mishaps: Vec<Mishap>,
     /// What the client says of its body is not looked at.
     pub(super) unchecked: bool,
-    /// The answer tells wrong checksums.
-    pub(super) misreports: bool,
+    pub(super) report: Report,
+}
+
+/// What an answer tells of checksums.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) enum Report {
+    #[default]
+    Right,
+    Wrong,
+    Nothing,
 }
 
 /// The faults that are waiting.
@@ -246,7 +256,8 @@ impl Fate {
                 self.mishaps.push(Mishap::Garble);
                 self.unchecked = true;
             }
-            Effect::Misreport => self.misreports = true,
+            Effect::Misreport => self.report = Report::Wrong,
+            Effect::Withhold => self.report = Report::Nothing,
         }
     }
 }

@@ -89,6 +89,7 @@ impl ObjectStorage {
             parts: BTreeMap::new(),
         };
         let answer = summary(&request.call.namespace, &request.call.bucket, &upload);
+        request::late(request.landing.as_ref()).await;
         self.change_bucket(&request.call, |bucket, name| {
             condition.check(bucket.objects.get(&upload.object).map(Arc::as_ref))?;
             let bucket = name.to_owned();
@@ -149,6 +150,7 @@ impl ObjectStorage {
         let condition = WriteCondition::of(&request.headers)?;
         let commit: Commit = request::json(request.body).await?;
         let minimum = self.minimum_part_size();
+        request::late(request.landing.as_ref()).await;
         let object = self.change_bucket(&request.call, |bucket, bucket_name| {
             let upload = find(bucket, &name, &upload_id)?;
             let parts = commit.choose(upload, minimum)?;

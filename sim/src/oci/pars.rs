@@ -177,6 +177,7 @@ impl ObjectStorage {
         let mut answer = par.summary();
         answer["accessUri"] = json!(uri);
         answer["fullPath"] = json!(full_path);
+        request::late(request.landing.as_ref()).await;
         self.change_bucket(&request.call, |_, name| {
             let bucket = name.to_owned();
             Ok((Change::ParCreated { bucket, par }, ()))

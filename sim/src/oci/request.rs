@@ -32,7 +32,7 @@ pub(super) struct Request {
     pub(super) uri: Uri,
     pub(super) headers: HeaderMap,
     pub(super) body: Body,
-    /// How long a PUT waits between the last byte of its body and its effect.
+    /// How long it waits between the last byte of its body and its effect.
     pub(super) landing: Option<Landing>,
 }
 
@@ -101,7 +101,7 @@ pub(super) fn query_value(query: Option<&str>, name: &str) -> Option<String> {
     })
 }
 
-/// When a PUT that lands late does so.
+/// When a request that lands late does so.
 #[derive(Clone, Debug)]
 pub(super) struct Landing {
     pub(super) delay: Duration,

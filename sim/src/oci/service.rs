@@ -12,7 +12,7 @@ use serde_json::json;
 use super::ObjectStorage;
 use super::auth::{self, BodyRule, Head};
 use super::error::ApiError;
-use super::faults::Mishap;
+use super::faults::{Mishap, Report};
 use super::mangle;
 use super::names;
 use super::objects::Reading;
@@ -79,9 +79,9 @@ fn befall(body: Body, mishaps: &[Mishap], connection: Option<&Connection>) -> Bo
     })
 }
 
-/// Removes what the client says of its body.
+/// Removes what is said of a body.
 fn forget_claims(headers: &mut HeaderMap) {
-    for name in [CONTENT_MD5].into_iter().chain(CHECKSUMS) {
+    for name in [CONTENT_MD5, OPC_CONTENT_MD5].into_iter().chain(CHECKSUMS) {
         headers.remove(name);
     }
 }
@@ -154,10 +154,12 @@ impl ObjectStorage {
         {
             entry.taken(length);
         }
-        if let Ok(answer) = &mut answer
-            && fate.misreports
-        {
-            misreport(answer.headers_mut());
+        if let Ok(answer) = &mut answer {
+            match fate.report {
+                Report::Right => {}
+                Report::Wrong => misreport(answer.headers_mut()),
+                Report::Nothing => forget_claims(answer.headers_mut()),
+            }
         }
         match (fate.loses_reply, connection) {
             (false, _) => answer,

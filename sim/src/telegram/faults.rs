@@ -206,6 +206,11 @@ pub enum Tale {
     },
     /// It is not to be passed on or saved.
     Protected,
+    /// Its message was edited.
+    Edited {
+        /// When, in Unix seconds.
+        date: i32,
+    },
 }
 
 /// What is wrong with a packet.

@@ -67,6 +67,7 @@ fn told(object: Vec<u8>, tale: Tale) -> Vec<u8> {
                 Tale::Document { id } => document.id = id,
                 Tale::DataCentre { dc } => document.dc_id = dc.0,
                 Tale::Protected => message.noforwards = true,
+                Tale::Edited { date } => message.edit_date = Some(date),
             }
         }
     }

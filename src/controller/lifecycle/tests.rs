@@ -392,6 +392,24 @@ fn what_a_failed_job_has_made_is_removed_before_its_user_is_told() {
 }
 
 #[test]
+fn what_a_request_without_a_reply_may_make_yet_is_removed_once_it_can_make_it_no_more() {
+    let doubtful = json!({"status": {"outcome": {"inDoubt": true}}});
+    for result in [
+        outcome("Succeeded", "Succeeded", 1),
+        outcome("TransientFailure", "StorageTimeout", 1),
+        outcome("Interrupted", "WorkerStopped", 1),
+    ] {
+        let certain = running_job(&with(delivered(), &result));
+        let status = written(decide(&certain, PodSight::Alive, now()));
+        assert_eq!(status.stray_until, None, "nothing is in doubt");
+        let job = running_job(&with(with(delivered(), &result), &doubtful));
+        let status = written(decide(&job, PodSight::Alive, now()));
+        let until = status.stray_until.map(|until| until.0);
+        assert!(until.is_some_and(|until| until > now()), "{until:?}");
+    }
+}
+
+#[test]
 fn the_link_follows_the_spec() {
     let condition = |job: &TransferJob| {
         let status = job.status.as_ref().unwrap();
