@@ -22,7 +22,7 @@ use super::{
     pods::{self, PodFactory},
     pool::{self, PoolSize, Slot, SlotState},
     sessions::{SessionState, Sessions},
-    slots::{Memories, View, Work},
+    slots::{self, Memories, View, Work},
     worker_pods::WorkerPods,
 };
 use crate::{
@@ -300,13 +300,11 @@ impl Scheduler {
             .into_iter()
             .filter_map(|pod| Some((pods::slot(&pod)?, pod)))
             .collect();
-        let holders: HashMap<String, Work> = self
+        let holders = self
             .world
             .jobs
-            .state_filter(|job| holder(job).is_some())
-            .iter()
-            .filter_map(|job| holder(job))
-            .collect();
+            .state_filter(|job| holder(job).is_some());
+        let works = slots::work_of_pods(holders.iter().filter_map(|job| holder(job)));
         self.changed.retain(|slot, change| {
             fresh(change.at, now) && pods.get(slot).and_then(|pod| pod.uid()) == change.before
         });
@@ -319,7 +317,7 @@ impl Scheduler {
             let pod = pods.get(&number);
             let secret = self.world.factory.session_secret(number);
             let session = self.world.sessions.state(number, &secret);
-            let state = self.state(number, pod, &session, &holders, now);
+            let state = self.state(number, pod, &session, &works, now);
             slots.push(Slot { number, state });
             troubles.extend(match (&session, pod) {
                 (SessionState::Unusable(notice), None) => Some(notice.clone()),
@@ -342,7 +340,7 @@ impl Scheduler {
         number: i32,
         pod: Option<&Arc<Pod>>,
         session: &SessionState,
-        holders: &HashMap<String, Work>,
+        works: &HashMap<String, Work>,
         now: Timestamp,
     ) -> SlotState {
         if let Some(change) = self.changed.get(&number) {
@@ -356,9 +354,9 @@ impl Scheduler {
             };
         }
         let given = self.assigned.values().any(|written| written.slot == number);
-        let holder = pod
+        let work = pod
             .and_then(|pod| pod.metadata.uid.as_ref())
-            .and_then(|uid| holders.get(uid));
+            .and_then(|uid| works.get(uid));
         let memory = self.slots.entry(number).or_default();
         let latest = self.world.pods.latest_of(number);
         let is_used_up = self.pool.size.idle_timeout.is_zero() && memory.has_served();
@@ -367,7 +365,7 @@ impl Scheduler {
             work: if given {
                 Work::Running
             } else {
-                holder.copied().unwrap_or(Work::None)
+                work.copied().unwrap_or(Work::None)
             },
             is_outdated: is_used_up
                 || pod.is_some_and(|pod| is_outdated(&self.world.factory, pod, session)),
@@ -550,5 +548,36 @@ fn ignore_conflict<T>(result: Result<T, ApiError>) -> Result<Option<T>, ApiError
             Ok(None)
         }
         Err(error) => Err(error),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    fn job(attempt: i32, pod_uid: &str, outcome: Value) -> TransferJob {
+        serde_json::from_value(json!({
+            "apiVersion": "telestream.io/v1alpha1", "kind": "TransferJob", "metadata": {"name": "j"},
+            "spec": {"source": {"chatId": 1, "messageId": 1}},
+            "status": {"attempt": attempt, "outcome": outcome, "assignment": {"pod": "w", "podUID": pod_uid, "slot": 0,
+                "attempt": attempt, "time": "2026-11-01T00:00:00Z"}},
+        }))
+        .unwrap()
+    }
+
+    #[test]
+    fn a_pod_is_busy_while_it_runs_one_job_whatever_others_say_that_name_it() {
+        let ended = |attempt: i32| json!({"attempt": attempt, "result": "PermanentFailure", "reason": "R", "message": ""});
+        let (unrecorded, running) = (job(1, "u", ended(1)), job(2, "u", ended(1)));
+        let other = job(1, "v", ended(1));
+        for order in [[&unrecorded, &running, &other], [&other, &running, &unrecorded]] {
+            let works = slots::work_of_pods(order.into_iter().filter_map(holder));
+            assert_eq!(
+                works,
+                [("u".into(), Work::Running), ("v".into(), Work::Ended)].into()
+            );
+        }
     }
 }

@@ -24,15 +24,15 @@ const MAX_DOUBLINGS: u32 = 5;
 /// A session that Telegram refused is tried again so much later, should its Secret not change.
 const REFUSED_REST: SignedDuration = SignedDuration::from_mins(10);
 
-/// What a pod has to do with jobs.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// What a pod has to do with jobs. What counts more comes later.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Work {
     /// No job names it.
     None,
-    /// A job that it runs.
-    Running,
     /// A job whose attempt has ended, which is not recorded yet.
     Ended,
+    /// A job that it runs.
+    Running,
 }
 
 /// What is seen of a slot.
@@ -200,6 +200,17 @@ impl Memory {
 
 /// What this process remembers of all slots.
 pub type Memories = HashMap<i32, Memory>;
+
+/// What each pod has to do, by UID, of what each job that names one says. A pod that was given a job
+/// at the outcome of another may be named by both.
+pub fn work_of_pods(said: impl IntoIterator<Item = (String, Work)>) -> HashMap<String, Work> {
+    let mut works = HashMap::new();
+    for (uid, work) in said {
+        let known = works.entry(uid).or_insert(work);
+        *known = work.max(*known);
+    }
+    works
+}
 
 #[cfg(test)]
 mod tests {

@@ -1,7 +1,7 @@
 //! A long run in which anything dies at any moment.
 
 use std::{
-    collections::BTreeSet,
+    collections::{BTreeMap, BTreeSet},
     time::{Duration, Instant},
 };
 
@@ -73,6 +73,7 @@ async fn everything_dies_now_and_then_and_every_file_arrives_once() {
                     .is_none_or(|status| status.completion_time.is_none())
             })
             .collect();
+        no_pod_has_two(&open);
         if open.is_empty() {
             break;
         }
@@ -110,6 +111,22 @@ async fn everything_dies_now_and_then_and_every_file_arrives_once() {
     );
     // And each has one object and one link, and nothing else is left
     world.assert_exactly(&succeeded).await;
+}
+
+/// No pod is to run more than one job at a time.
+fn no_pod_has_two(open: &[&TransferJob]) {
+    let mut runs = BTreeMap::new();
+    for job in open {
+        let Some(status) = &job.status else { continue };
+        let Some(assignment) = &status.assignment else {
+            continue;
+        };
+        let ended = status.outcome.as_ref().map(|outcome| outcome.attempt);
+        if ended != Some(assignment.attempt) {
+            let other = runs.insert(&assignment.pod_uid, job.name_any());
+            assert_eq!(other, None, "and {} on {}", job.name_any(), assignment.pod);
+        }
+    }
 }
 
 /// Does something bad to somebody.
