@@ -2,7 +2,7 @@
 
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::{
-    api::core::v1::{Pod, PodTemplateSpec},
+    api::core::v1::{Pod, PodStatus, PodTemplateSpec},
     apimachinery::pkg::apis::meta::v1::OwnerReference,
 };
 use kube::{ResourceExt as _, api::ObjectMeta};
@@ -18,6 +18,9 @@ const LOST_AFTER: SignedDuration = SignedDuration::from_secs(15);
 
 /// What keeps a container from starting is said by one of these words when it passes by itself.
 const STARTING: [&str; 2] = ["ContainerCreating", "PodInitializing"];
+
+/// The reason of the condition by which the control plane fails a pod whose node is gone.
+const GIVEN_UP: &str = "DeletionByPodGC";
 
 /// What is seen of the pod that an assignment names.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -92,9 +95,12 @@ pub fn sight(pod: Option<&Pod>, uid: &str) -> PodSight {
 }
 
 /// How a pod ended, once its containers have.
+///
+/// The phase alone does not say so: the control plane fails pods of nodes that are gone or out of
+/// service, of which it has heard nothing. A node tells of an end only when all containers have.
 pub fn end(pod: &Pod) -> Option<PodEnd> {
     let status = pod.status.as_ref()?;
-    if !matches!(status.phase.as_deref(), Some("Succeeded" | "Failed")) {
+    if !is_over(pod) || is_given_up(status) {
         return None;
     }
     let disrupted = status
@@ -131,6 +137,33 @@ pub fn end(pod: &Pod) -> Option<PodEnd> {
         Some(ended) => PodEnd::Exited(ended.exit_code),
         None => PodEnd::Evicted,
     })
+}
+
+/// Whether a pod that has not ended will not run any more.
+pub fn is_leaving(pod: &Pod) -> bool {
+    pod.metadata.deletion_timestamp.is_some() || is_over(pod)
+}
+
+fn is_over(pod: &Pod) -> bool {
+    let phase = pod.status.as_ref().and_then(|status| status.phase.as_deref());
+    matches!(phase, Some("Succeeded" | "Failed"))
+}
+
+/// Whether a status may have been written without knowledge of the containers.
+fn is_given_up(status: &PodStatus) -> bool {
+    let mut conditions = status.conditions.iter().flatten();
+    let kinds = [
+        &status.init_container_statuses,
+        &status.container_statuses,
+        &status.ephemeral_container_statuses,
+    ];
+    let mut containers = kinds
+        .into_iter()
+        .flatten()
+        .flatten()
+        .filter_map(|container| container.state.as_ref());
+    conditions.any(|condition| condition.reason.as_deref() == Some(GIVEN_UP))
+        || containers.any(|container| container.running.is_some())
 }
 
 /// Whether its containers run, so that it can be given work.
@@ -365,7 +398,15 @@ spec:
             json!({"phase": "Failed", "containerStatuses": [{"name": "w", "image": "", "imageID": "", "ready": false,
                 "restartCount": 0, "state": {"terminated": {"exitCode": code, "reason": reason}}}]})
         };
-        let disrupted = json!({"phase": "Failed", "conditions": [{"type": "DisruptionTarget", "status": "True"}]});
+        let disrupted = |phase: &str, reason: &str, state: serde_json::Value| {
+            json!({"phase": phase, "conditions": [{"type": "DisruptionTarget", "status": "True", "reason": reason}],
+                "containerStatuses": [{"name": "w", "image": "", "imageID": "", "ready": false, "restartCount": 0, "state": state}]})
+        };
+        let ended = || json!({"terminated": {"exitCode": 137}});
+        let runs = || json!({"running": {}});
+        let mut beside = terminated("Error", 143);
+        beside["initContainerStatuses"] = json!([{"name": "s", "image": "", "imageID": "", "ready": true,
+            "restartCount": 0, "state": {"running": {}}}]);
         for (status, end) in [
             (json!({"phase": "Pending"}), PodSight::Alive),
             (json!({"phase": "Running"}), PodSight::Alive),
@@ -392,7 +433,38 @@ spec:
                 json!({"phase": "Failed", "reason": "Evicted"}),
                 PodSight::Ended(PodEnd::Evicted),
             ),
-            (disrupted, PodSight::Ended(PodEnd::Evicted)),
+            // A node that evicts, is preempted or shuts down says so when all containers have ended.
+            (
+                disrupted("Failed", "TerminationByKubelet", ended()),
+                PodSight::Ended(PodEnd::Evicted),
+            ),
+            (
+                disrupted("Failed", "EvictionByEvictionAPI", ended()),
+                PodSight::Ended(PodEnd::Evicted),
+            ),
+            (
+                disrupted("Running", "EvictionByEvictionAPI", runs()),
+                PodSight::Alive,
+            ),
+            // A node that did not take it.
+            (
+                json!({"phase": "Failed", "reason": "OutOfmemory"}),
+                PodSight::Ended(PodEnd::Evicted),
+            ),
+            // Its node is gone, or out of service: nobody has seen its end.
+            (
+                disrupted("Failed", "DeletionByPodGC", runs()),
+                PodSight::Alive,
+            ),
+            (
+                disrupted("Failed", "DeletionByPodGC", json!({"waiting": {"reason": "ContainerCreating"}})),
+                PodSight::Alive,
+            ),
+            (
+                disrupted("Failed", "DeletionByTaintManager", runs()),
+                PodSight::Alive,
+            ),
+            (beside, PodSight::Alive),
         ] {
             assert_eq!(sight(Some(&pod(status.clone())), "u"), end, "{status}");
         }

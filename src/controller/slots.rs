@@ -144,7 +144,7 @@ impl Memory {
                 unrecorded: view.work != Work::None,
             };
         }
-        if pod.metadata.deletion_timestamp.is_some() {
+        if pods::is_leaving(pod) {
             return SlotState::Leaving;
         }
         let outdated = view.is_outdated || !view.is_wanted;
