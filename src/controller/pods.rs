@@ -2,7 +2,7 @@
 
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::{
-    api::core::v1::{Pod, PodStatus, PodTemplateSpec},
+    api::core::v1::{EnvVar, Pod, PodStatus, PodTemplateSpec},
     apimachinery::pkg::apis::meta::v1::OwnerReference,
 };
 use kube::{ResourceExt as _, api::ObjectMeta};
@@ -12,6 +12,9 @@ use crate::api::names;
 
 /// The template's volume that gets the slot's session.
 const SESSION_VOLUME: &str = "session";
+
+/// The variable that tells a worker the hash of the session that its pod was made for.
+const SESSION_HASH: &str = "SESSION_HASH";
 
 /// How long after its grace period a pod's end is waited for.
 const LOST_AFTER: SignedDuration = SignedDuration::from_secs(15);
@@ -145,7 +148,10 @@ pub fn is_leaving(pod: &Pod) -> bool {
 }
 
 fn is_over(pod: &Pod) -> bool {
-    let phase = pod.status.as_ref().and_then(|status| status.phase.as_deref());
+    let phase = pod
+        .status
+        .as_ref()
+        .and_then(|status| status.phase.as_deref());
     matches!(phase, Some("Succeeded" | "Failed"))
 }
 
@@ -230,6 +236,11 @@ pub fn trouble_at_end(pod: &Pod) -> Option<Notice> {
     })
 }
 
+/// The hash of the session that a worker pod was made for.
+pub fn session_hash(pod: &Pod) -> Option<&str> {
+    pod.labels().get(names::SESSION_LABEL).map(String::as_str)
+}
+
 /// The slot a worker pod belongs to.
 pub fn slot(pod: &Pod) -> Option<i32> {
     pod.labels().get(names::SLOT_LABEL)?.parse().ok()
@@ -264,8 +275,7 @@ impl PodFactory {
             ));
         }
         let digest = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, yaml.as_bytes());
-        let start = digest.as_ref().first_chunk().copied().unwrap_or_default();
-        let template_hash = format!("{:016x}", u64::from_be_bytes(start));
+        let template_hash = names::short_hash(digest.as_ref());
         Ok(Self {
             template,
             template_hash,
@@ -294,6 +304,15 @@ impl PodFactory {
                 secret.secret_name = Some(names::session_secret(&self.name_prefix, slot));
             }
         }
+        // A Secret that is replaced before the pod starts would give it another session.
+        for container in &mut spec.containers {
+            let variable = EnvVar {
+                name: SESSION_HASH.to_owned(),
+                value: Some(session_hash.to_owned()),
+                ..EnvVar::default()
+            };
+            container.env.get_or_insert_default().push(variable);
+        }
         Pod {
             metadata: ObjectMeta {
                 name: Some(self.pod_name(slot)),
@@ -314,9 +333,8 @@ impl PodFactory {
 
     /// Whether a pod was made from another template, for another image, or with another session.
     pub fn is_outdated(&self, pod: &Pod, session_hash: &str) -> bool {
-        let label = |name: &str| pod.labels().get(name).map(String::as_str);
-        label(names::TEMPLATE_LABEL) != Some(&self.template_hash)
-            || label(names::SESSION_LABEL) != Some(session_hash)
+        pod.labels().get(names::TEMPLATE_LABEL) != Some(&self.template_hash)
+            || self::session_hash(pod) != Some(session_hash)
     }
 
     /// The name of the Secret that holds the session of a slot.
@@ -357,6 +375,9 @@ spec:
         assert_eq!(spec.restart_policy.as_deref(), Some("Never"));
         let secret = spec.volumes.unwrap()[0].secret.clone().unwrap();
         assert_eq!(secret.secret_name.as_deref(), Some("ts-session-2"));
+        let told = &spec.containers[0].env.as_ref().unwrap()[0];
+        let told = (told.name.as_str(), told.value.as_deref());
+        assert_eq!(told, ("SESSION_HASH", Some("s")));
     }
 
     #[test]
@@ -457,7 +478,11 @@ spec:
                 PodSight::Alive,
             ),
             (
-                disrupted("Failed", "DeletionByPodGC", json!({"waiting": {"reason": "ContainerCreating"}})),
+                disrupted(
+                    "Failed",
+                    "DeletionByPodGC",
+                    json!({"waiting": {"reason": "ContainerCreating"}}),
+                ),
                 PodSight::Alive,
             ),
             (

@@ -3,7 +3,11 @@
 //! It decides from caches, which lag behind its own writes: what it has written and not yet seen
 //! back is laid over them.
 
-use std::{collections::HashMap, sync::Arc, time::Duration};
+use std::{
+    collections::{BTreeSet, HashMap},
+    sync::Arc,
+    time::Duration,
+};
 
 use jiff::Timestamp;
 use k8s_openapi::{api::core::v1::Pod, apimachinery::pkg::apis::meta::v1::Time};
@@ -15,7 +19,7 @@ use tracing::{debug, info, warn};
 use super::{
     admission::{self, Running},
     apply::{ApiError, Writer},
-    ledger::Ledger,
+    ledger::{Holds, Ledger},
     lifecycle::{self, Notice},
     metrics::ControllerMetrics,
     order::Order,
@@ -36,8 +40,9 @@ const LONGEST_SLEEP: Duration = Duration::from_secs(30);
 /// How soon to look again after a write failed.
 const ERROR_SLEEP: Duration = Duration::from_secs(1);
 
-/// How long a write that was not seen back is believed in.
-const OVERLAY_LIFE: Duration = Duration::from_secs(30);
+/// How long a job that was given to a slot is believed to be there without being seen there: longer
+/// than a watch that stands still is borne.
+const OVERLAY_LIFE: Duration = Duration::from_mins(6);
 
 /// How a pool is to be.
 #[derive(Clone, Copy, Debug)]
@@ -80,8 +85,6 @@ pub struct Scheduler {
     slots: Memories,
     /// Jobs, by UID, that were given to a slot, and the attempt that was begun.
     assigned: HashMap<String, Written>,
-    /// Slots whose pod was made or deleted, and the UID of the pod that was there before.
-    changed: HashMap<i32, PodChange>,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -92,30 +95,26 @@ struct Written {
     at: Timestamp,
 }
 
-#[derive(Clone, Debug)]
-struct PodChange {
-    before: Option<String>,
-    at: Timestamp,
-}
-
 /// The slots as they are, and what is wrong with some.
 struct Sight {
     slots: Vec<Slot>,
     troubles: Vec<Notice>,
     pods: HashMap<i32, Arc<Pod>>,
+    sessions: HashMap<i32, SessionState>,
+    /// What the ledger is to say.
+    holds: Holds,
 }
 
 impl Scheduler {
     /// A scheduler of this world, which looks whenever `wake` is notified.
     pub fn new(world: World, pool: PoolSettings, wake: Arc<Notify>) -> Self {
-        let (slots, assigned, changed) = Default::default();
+        let (slots, assigned) = Default::default();
         Self {
             world,
             pool,
             wake,
             slots,
             assigned,
-            changed,
         }
     }
 
@@ -193,32 +192,27 @@ impl Scheduler {
         now: Timestamp,
     ) -> Result<(), ApiError> {
         let plan = pool::decide(&sight.slots, waiting, self.pool.size, now);
-        let occupied = sight
-            .slots
-            .iter()
-            .filter(|slot| {
-                sight.pods.contains_key(&slot.number)
-                    && !matches!(slot.state, SlotState::Dead { .. })
-            })
-            .map(|slot| slot.number);
-        let held: Vec<_> = occupied.chain(plan.spawn.iter().copied()).collect();
-        self.world.ledger.hold(&held).await?;
-        let released: Vec<_> = plan
-            .retire
-            .iter()
-            .filter(|slot| {
-                let is_dead = |pod: &Arc<Pod>| pods::end(pod).is_some();
-                sight.pods.get(slot).is_some_and(is_dead)
-            })
-            .chain(&plan.release)
-            .copied()
-            .collect();
-        self.world.ledger.release(&released).await?;
-        for slot in plan.spawn {
-            self.spawn(slot, now).await?;
+        let mut holds = sight.holds.clone();
+        for slot in &plan.spawn {
+            if let Some(SessionState::Usable { prints, .. }) = sight.sessions.get(slot) {
+                holds.hold(*slot, prints.iter().cloned());
+            }
         }
-        for slot in plan.retire {
-            self.retire(slot, &sight.pods, now).await?;
+        self.world.ledger.write(&holds).await?;
+        let dead = plan.retire.iter().filter(|slot| {
+            let pod = sight.pods.get(slot);
+            pod.is_some_and(|pod| pods::end(pod).is_some())
+        });
+        let released: Vec<_> = dead.chain(&plan.release).collect();
+        for slot in &released {
+            holds.release(**slot);
+        }
+        self.world.ledger.write(&holds).await?;
+        for slot in &plan.retire {
+            self.retire(*slot, &sight.pods, now).await?;
+        }
+        for slot in &plan.spawn {
+            self.spawn(*slot, &sight.sessions, now).await?;
         }
         if !released.is_empty() {
             self.wake.notify_one();
@@ -300,39 +294,52 @@ impl Scheduler {
             .into_iter()
             .filter_map(|pod| Some((pods::slot(&pod)?, pod)))
             .collect();
-        let holders = self
-            .world
-            .jobs
-            .state_filter(|job| holder(job).is_some());
+        let holders = self.world.jobs.state_filter(|job| holder(job).is_some());
         let works = slots::work_of_pods(holders.iter().filter_map(|job| holder(job)));
-        self.changed.retain(|slot, change| {
-            fresh(change.at, now) && pods.get(slot).and_then(|pod| pod.uid()) == change.before
-        });
+        let holds = self.holds(&pods);
         // Slots beyond the wanted number are looked at until nothing is on them.
-        let beyond = pods.keys().copied().filter(|slot| *slot >= self.pool.slots);
-        let numbers: Vec<_> = (0..self.pool.slots).chain(beyond).collect();
-        let mut troubles = Vec::new();
-        let mut slots = Vec::new();
+        let beyond = pods.keys().copied().chain(holds.slots());
+        let numbers: BTreeSet<_> = (0..self.pool.slots).chain(beyond).collect();
+        let mut sight = Sight {
+            slots: Vec::new(),
+            troubles: Vec::new(),
+            sessions: HashMap::new(),
+            pods,
+            holds,
+        };
         for number in numbers {
-            let pod = pods.get(&number);
+            let pod = sight.pods.get(&number);
             let secret = self.world.factory.session_secret(number);
-            let session = self.world.sessions.state(number, &secret);
+            let mut session = self.world.sessions.state(number, &secret);
+            if pod.is_none() {
+                session = session.beside(&sight.holds, number);
+            }
             let state = self.state(number, pod, &session, &works, now);
-            slots.push(Slot { number, state });
-            troubles.extend(match (&session, pod) {
+            sight.slots.push(Slot { number, state });
+            sight.troubles.extend(match (&session, pod) {
                 (SessionState::Unusable(notice), None) => Some(notice.clone()),
                 (_, Some(pod)) => pods::trouble(pod).or_else(|| pods::trouble_at_end(pod)),
                 _ => None,
             });
             if let SlotState::Closed { until } = state {
-                troubles.push(closed(number, until));
+                sight.troubles.push(closed(number, until));
+            }
+            sight.sessions.insert(number, session);
+        }
+        sight
+    }
+
+    /// What the ledger is to say of these pods: it may have been lost.
+    fn holds(&self, pods: &HashMap<i32, Arc<Pod>>) -> Holds {
+        let mut holds = self.world.ledger.holds().clone();
+        for (slot, pod) in pods {
+            if pods::end(pod).is_none() {
+                let hash = pods::session_hash(pod).filter(|hash| !hash.is_empty());
+                let prints = hash.map(|hash| self.world.sessions.prints(*slot, hash));
+                holds.hold(*slot, prints.unwrap_or_default());
             }
         }
-        Sight {
-            slots,
-            troubles,
-            pods,
-        }
+        holds
     }
 
     fn state(
@@ -343,16 +350,6 @@ impl Scheduler {
         works: &HashMap<String, Work>,
         now: Timestamp,
     ) -> SlotState {
-        if let Some(change) = self.changed.get(&number) {
-            return if change.before.is_none() {
-                SlotState::Starting {
-                    since: change.at,
-                    outdated: false,
-                }
-            } else {
-                SlotState::Leaving
-            };
-        }
         let given = self.assigned.values().any(|written| written.slot == number);
         let work = pod
             .and_then(|pod| pod.metadata.uid.as_ref())
@@ -371,7 +368,7 @@ impl Scheduler {
                 || pod.is_some_and(|pod| is_outdated(&self.world.factory, pod, session)),
             is_wanted: number < self.pool.slots,
             session,
-            is_held: self.world.ledger.is_held(number),
+            is_held: self.world.ledger.holds().is_held(number),
             latest: latest.as_deref(),
         };
         let pods = &self.world.pods;
@@ -433,23 +430,21 @@ impl Scheduler {
         }))
     }
 
-    async fn spawn(&mut self, slot: i32, now: Timestamp) -> Result<(), ApiError> {
-        let secret = self.world.factory.session_secret(slot);
-        let SessionState::Usable(hash) = self.world.sessions.state(slot, &secret) else {
+    async fn spawn(
+        &mut self,
+        slot: i32,
+        sessions: &HashMap<i32, SessionState>,
+        now: Timestamp,
+    ) -> Result<(), ApiError> {
+        let Some(SessionState::Usable { hash, .. }) = sessions.get(&slot) else {
             return Ok(());
         };
         info!(slot, "spawning a worker");
         let memory = self.slots.entry(slot).or_default();
         memory.spawning();
-        let pod = self.world.factory.build(slot, &hash);
-        if let Some(uid) = self.world.writer.create_pod(&pod).await? {
-            memory.spawned(uid);
-        }
-        let change = PodChange {
-            before: None,
-            at: now,
-        };
-        self.changed.insert(slot, change);
+        let pod = self.world.factory.build(slot, hash);
+        let made = self.world.writer.create_pod(&pod).await?;
+        memory.spawned(made, now);
         Ok(())
     }
 
@@ -465,11 +460,7 @@ impl Scheduler {
         let uid = pod.uid().unwrap_or_default();
         info!(slot, pod = pod.name_any(), "retiring a worker");
         self.world.writer.delete_pod(&pod.name_any(), &uid).await?;
-        let change = PodChange {
-            before: Some(uid),
-            at: now,
-        };
-        self.changed.insert(slot, change);
+        self.slots.entry(slot).or_default().retired(uid, now);
         Ok(())
     }
 }
@@ -483,7 +474,7 @@ fn is_in(assigned: &HashMap<String, Written>, job: &TransferJob) -> bool {
 fn is_outdated(factory: &PodFactory, pod: &Pod, session: &SessionState) -> bool {
     match session {
         SessionState::Unknown => false,
-        SessionState::Usable(hash) => factory.is_outdated(pod, hash),
+        SessionState::Usable { hash, .. } => factory.is_outdated(pod, hash),
         SessionState::Unusable(_) => true,
     }
 }
@@ -572,7 +563,10 @@ mod tests {
         let ended = |attempt: i32| json!({"attempt": attempt, "result": "PermanentFailure", "reason": "R", "message": ""});
         let (unrecorded, running) = (job(1, "u", ended(1)), job(2, "u", ended(1)));
         let other = job(1, "v", ended(1));
-        for order in [[&unrecorded, &running, &other], [&other, &running, &unrecorded]] {
+        for order in [
+            [&unrecorded, &running, &other],
+            [&other, &running, &unrecorded],
+        ] {
             let works = slots::work_of_pods(order.into_iter().filter_map(holder));
             assert_eq!(
                 works,

@@ -19,7 +19,7 @@ use kube::{
     api::{ListParams, Patch, PatchParams, PostParams},
 };
 use serde_json::{Value, json};
-use telestream::api::{Phase, TransferJob, TransferJobStatus};
+use telestream::api::{Assignment, Phase, TransferJob, TransferJobStatus};
 use telestream_sim::{
     Options, Sim,
     telegram::{
@@ -349,6 +349,16 @@ impl World {
         );
     }
 
+    /// Telegram ends sessions that two workers use at the same time.
+    pub fn assert_no_session_was_shared(&self) {
+        let log = self.kubelet.log("telestream-worker");
+        let told: Vec<_> = log
+            .lines()
+            .filter(|line| line.contains("AUTH_KEY_DUPLICATED"))
+            .collect();
+        assert!(told.is_empty(), "{told:#?}");
+    }
+
     /// What a figure of a controller is, summed over its labels.
     pub async fn figure(&self, pod: &str, name: &str) -> f64 {
         let url = format!("http://{}/metrics", self.kubelet.http(pod));
@@ -384,6 +394,14 @@ pub async fn send(sim: &Sim, size: u64) -> i32 {
         },
     };
     sim.telegram().publish(draft).await.unwrap().id
+}
+
+/// What a worker is given that has not said yet how it ended.
+pub fn attempt_under_way(job: &TransferJob) -> Option<&Assignment> {
+    let status = job.status.as_ref()?;
+    let ended = status.outcome.as_ref().map(|outcome| outcome.attempt);
+    let assignment = status.assignment.as_ref();
+    assignment.filter(|assignment| ended != Some(assignment.attempt))
 }
 
 pub async fn eventually(what: &str, holds: impl AsyncFn() -> bool) {
