@@ -40,6 +40,9 @@ const LONGEST_SLEEP: Duration = Duration::from_secs(30);
 /// How soon to look again after a write failed.
 const ERROR_SLEEP: Duration = Duration::from_secs(1);
 
+/// How long what was refused is left alone.
+const REFUSED_REST: Duration = Duration::from_secs(30);
+
 /// How long a job that was given to a slot is believed to be there without being seen there: longer
 /// than a watch that stands still is borne.
 const OVERLAY_LIFE: Duration = Duration::from_mins(6);
@@ -85,6 +88,18 @@ pub struct Scheduler {
     slots: Memories,
     /// Jobs, by UID, that were given to a slot, and the attempt that was begun.
     assigned: HashMap<String, Written>,
+    refused: Refused,
+}
+
+/// What the API server refused, for itself and not in general. Others go on; it is tried again later.
+#[derive(Debug, Default)]
+struct Refused {
+    /// Jobs, by UID, and when each is tried again.
+    jobs: HashMap<String, Timestamp>,
+    /// Slots whose pod was refused, why, and when each is tried again.
+    slots: HashMap<i32, (Notice, Timestamp)>,
+    /// Something was refused in this look.
+    is_new: bool,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -108,13 +123,14 @@ struct Sight {
 impl Scheduler {
     /// A scheduler of this world, which looks whenever `wake` is notified.
     pub fn new(world: World, pool: PoolSettings, wake: Arc<Notify>) -> Self {
-        let (slots, assigned) = Default::default();
+        let (slots, assigned, refused) = Default::default();
         Self {
             world,
             pool,
             wake,
             slots,
             assigned,
+            refused,
         }
     }
 
@@ -154,13 +170,21 @@ impl Scheduler {
         let order = self.next(count, &jobs, &running, now).await;
         let admissions = admission::decide(order, &idle, pods_to_come, running);
         for (job, slot) in &admissions.assign {
-            self.assign(job, *slot, &sight.pods, now).await?;
+            let assigned = self.assign(job, *slot, &sight.pods, now).await;
+            self.bear(job, assigned, now).await?;
         }
         let sight = self.sight(now);
         self.world.metrics.slots(&sight.slots);
         self.keep_pool(&sight, admissions.wait.len(), now).await?;
         self.tell(&admissions.wait, &sight, now).await?;
-        Ok(self.sleep(&jobs, &sight, admissions.wait.len(), now))
+        let sleep = self.sleep(&jobs, &sight, admissions.wait.len(), now);
+        // Whoever comes after what was refused need not wait for it.
+        let is_refused = std::mem::take(&mut self.refused.is_new);
+        Ok(if is_refused {
+            sleep.min(ERROR_SLEEP)
+        } else {
+            sleep
+        })
     }
 
     /// The jobs that would run on so many slots.
@@ -177,10 +201,10 @@ impl Scheduler {
         let World {
             order, jobs: store, ..
         } = &mut self.world;
+        let count = count + self.refused.jobs.len();
         let mut order = order.next(count, store, jobs, running, now).await;
         // The cache may not have seen yet that they were given to a slot.
-        let assigned = &self.assigned;
-        order.retain(|job| !is_in(assigned, job));
+        order.retain(|job| !is_in(&self.assigned, job) && !is_in(&self.refused.jobs, job));
         order
     }
 
@@ -223,7 +247,7 @@ impl Scheduler {
     /// Tells the jobs next in line what keeps workers from starting, and the same jobs when it is
     /// over.
     async fn tell(
-        &self,
+        &mut self,
         next: &[Arc<TransferJob>],
         sight: &Sight,
         now: Timestamp,
@@ -232,7 +256,8 @@ impl Scheduler {
         let trouble = sight.troubles.first().filter(|_| !can_work);
         for job in next {
             if let Some(status) = lifecycle::queued(job, trouble, now) {
-                ignore_conflict(self.world.writer.status(job, &status).await)?;
+                let told = self.world.writer.status(job, &status).await;
+                self.bear(job, ignore_conflict(told).map(drop), now).await?;
             }
         }
         Ok(())
@@ -258,8 +283,38 @@ impl Scheduler {
         })
     }
 
-    /// Jobs as the cache has them, less those that were given to a slot since.
+    /// Bears that a write to one job was refused: a policy may not like the one, and others go on.
+    async fn bear(
+        &mut self,
+        job: &TransferJob,
+        written: Result<(), ApiError>,
+        now: Timestamp,
+    ) -> Result<(), ApiError> {
+        let Err(error) = &written else { return Ok(()) };
+        let Some(why) = refusal(error) else {
+            return written;
+        };
+        warn!(job = job.name_any(), %error, "a job was refused");
+        self.refused.is_new = true;
+        let until = now.saturating_add(REFUSED_REST);
+        let uid = job.uid().unwrap_or_default();
+        self.refused
+            .jobs
+            .insert(uid, until.unwrap_or(Timestamp::MAX));
+        let notice = Notice {
+            warning: true,
+            reason: "Refused".to_owned(),
+            message: format!("The API server does not let it be run: {why}"),
+        };
+        if let Err(error) = self.world.writer.event(job, notice).await {
+            warn!(job = job.name_any(), %error, "an event is lost");
+        }
+        Ok(())
+    }
+
+    /// Jobs as the cache has them, less those that were given to a slot since, or are refused.
     fn visible_jobs(&mut self, now: Timestamp) -> Vec<Arc<TransferJob>> {
+        self.refused.jobs.retain(|_, until| *until > now);
         let jobs = &self.world.jobs;
         self.assigned.retain(|uid, written| {
             let is_unseen = |job: &TransferJob| {
@@ -269,7 +324,7 @@ impl Scheduler {
             fresh(written.at, now) && jobs.find(is_unseen).is_some()
         });
         let mut visible = jobs.state();
-        visible.retain(|job| !is_in(&self.assigned, job));
+        visible.retain(|job| !is_in(&self.assigned, job) && !is_in(&self.refused.jobs, job));
         visible
     }
 
@@ -297,6 +352,7 @@ impl Scheduler {
         let holders = self.world.jobs.state_filter(|job| holder(job).is_some());
         let works = slots::work_of_pods(holders.iter().filter_map(|job| holder(job)));
         let holds = self.holds(&pods);
+        self.refused.slots.retain(|_, (_, until)| *until > now);
         // Slots beyond the wanted number are looked at until nothing is on them.
         let beyond = pods.keys().copied().chain(holds.slots());
         let numbers: BTreeSet<_> = (0..self.pool.slots).chain(beyond).collect();
@@ -313,6 +369,9 @@ impl Scheduler {
             let mut session = self.world.sessions.state(number, &secret);
             if pod.is_none() {
                 session = session.beside(&sight.holds, number);
+                if let Some((why, _)) = self.refused.slots.get(&number) {
+                    session = SessionState::Unusable(why.clone());
+                }
             }
             let state = self.state(number, pod, &session, &works, now);
             sight.slots.push(Slot { number, state });
@@ -443,8 +502,38 @@ impl Scheduler {
         let memory = self.slots.entry(slot).or_default();
         memory.spawning();
         let pod = self.world.factory.build(slot, hash);
-        let made = self.world.writer.create_pod(&pod).await?;
-        memory.spawned(made, now);
+        match self.world.writer.create_pod(&pod).await {
+            Ok(made) => memory.spawned(made, now),
+            Err(error) => {
+                self.bear_for_slot(slot, &pod, error, now)?;
+                self.slots.entry(slot).or_default().refused();
+            }
+        }
+        Ok(())
+    }
+
+    /// Bears that the pod of a slot is refused, to be made or to go.
+    fn bear_for_slot(
+        &mut self,
+        slot: i32,
+        pod: &Pod,
+        error: ApiError,
+        now: Timestamp,
+    ) -> Result<(), ApiError> {
+        let Some(why) = refusal(&error) else {
+            return Err(error);
+        };
+        warn!(slot, %error, "a worker's pod was refused");
+        self.refused.is_new = true;
+        let notice = Notice {
+            warning: true,
+            reason: "WorkerRefused".to_owned(),
+            message: format!("The worker's pod {} is refused: {why}", pod.name_any()),
+        };
+        let until = now.saturating_add(REFUSED_REST);
+        self.refused
+            .slots
+            .insert(slot, (notice, until.unwrap_or(Timestamp::MAX)));
         Ok(())
     }
 
@@ -457,17 +546,22 @@ impl Scheduler {
         let Some(pod) = pods.get(&slot) else {
             return Ok(());
         };
+        if self.refused.slots.contains_key(&slot) {
+            return Ok(());
+        }
         let uid = pod.uid().unwrap_or_default();
         info!(slot, pod = pod.name_any(), "retiring a worker");
-        self.world.writer.delete_pod(&pod.name_any(), &uid).await?;
+        if let Err(error) = self.world.writer.delete_pod(&pod.name_any(), &uid).await {
+            return self.bear_for_slot(slot, pod, error, now);
+        }
         self.slots.entry(slot).or_default().retired(uid, now);
         Ok(())
     }
 }
 
-fn is_in(assigned: &HashMap<String, Written>, job: &TransferJob) -> bool {
+fn is_in<V>(jobs: &HashMap<String, V>, job: &TransferJob) -> bool {
     let uid = job.metadata.uid.as_ref();
-    uid.is_some_and(|uid| assigned.contains_key(uid))
+    uid.is_some_and(|uid| jobs.contains_key(uid))
 }
 
 /// Whether a pod was made from something older. A session that cannot be used any more is none.
@@ -530,6 +624,20 @@ fn fresh(at: Timestamp, now: Timestamp) -> bool {
     Duration::try_from(now.duration_since(at)).is_ok_and(|age| age < OVERLAY_LIFE)
 }
 
+/// Why the API server does not take this one write, whatever else it takes: a policy, a webhook, a
+/// quota. None: it may take no other either, or this one at another moment.
+fn refusal(error: &ApiError) -> Option<&str> {
+    let ApiError::Refused(error) = error else {
+        return None;
+    };
+    match &**error {
+        kube::Error::Api(status) if matches!(status.code, 400 | 403 | 413 | 422) => {
+            Some(&status.message)
+        }
+        _ => None,
+    }
+}
+
 /// A job that has changed since it was observed is looked at again when the change arrives.
 fn ignore_conflict<T>(result: Result<T, ApiError>) -> Result<Option<T>, ApiError> {
     match result {
@@ -556,6 +664,27 @@ mod tests {
                 "attempt": attempt, "time": "2026-11-01T00:00:00Z"}},
         }))
         .unwrap()
+    }
+
+    #[test]
+    fn what_is_wrong_with_one_write_is_told_from_what_is_wrong_with_all() {
+        for (code, is_refusal) in [
+            (400, true),
+            (403, true),
+            (422, true),
+            // The token is not taken, the server is busy, or falls over.
+            (401, false),
+            (429, false),
+            (500, false),
+            (504, false),
+        ] {
+            let status =
+                json!({"status": "Failure", "message": "why", "reason": "R", "code": code});
+            let status = Box::new(serde_json::from_value(status).unwrap());
+            let error = ApiError::Refused(Box::new(kube::Error::Api(status)));
+            assert_eq!(refusal(&error), is_refusal.then_some("why"), "{code}");
+        }
+        assert_eq!(refusal(&ApiError::Timeout), None);
     }
 
     #[test]
