@@ -142,6 +142,13 @@ pub fn end(pod: &Pod) -> Option<PodEnd> {
     })
 }
 
+/// How a pod ended that was there last as it is here, and is there no more. One that was given to no
+/// node has never run.
+pub fn end_once_gone(pod: &Pod) -> Option<PodEnd> {
+    let node = pod.spec.as_ref().and_then(|spec| spec.node_name.as_ref());
+    end(pod).or_else(|| node.is_none().then_some(PodEnd::Deleted))
+}
+
 /// Whether a pod that has not ended will not run any more.
 pub fn is_leaving(pod: &Pod) -> bool {
     pod.metadata.deletion_timestamp.is_some() || is_over(pod)
@@ -498,5 +505,16 @@ spec:
             PodSight::Gone
         );
         assert_eq!(sight(None, "u"), PodSight::Gone);
+    }
+
+    #[test]
+    fn a_pod_that_is_gone_has_ended_if_no_node_had_it() {
+        let mut pod = pod(json!({"phase": "Pending"}));
+        assert_eq!(end_once_gone(&pod), Some(PodEnd::Deleted));
+        pod.spec.get_or_insert_default().node_name = Some("n".into());
+        assert_eq!(end_once_gone(&pod), None);
+        pod.status =
+            serde_json::from_value(json!({"phase": "Failed", "reason": "Evicted"})).unwrap();
+        assert_eq!(end_once_gone(&pod), Some(PodEnd::Evicted));
     }
 }

@@ -72,8 +72,14 @@ async fn a_job_leaves_a_node_that_was_removed_and_its_slot_stays_closed() {
     let given_up = json!({"status": {"phase": "Failed", "conditions": [{"type": "DisruptionTarget", "status": "True",
         "reason": "DeletionByPodGC", "message": "PodGC: node no longer exists", "lastTransitionTime": now}]}});
     let (parameters, patch) = (PatchParams::default(), Patch::Strategic(given_up));
-    let failed = world.pods.patch_status(&pod, &parameters, &patch).await.unwrap();
-    let state = failed.status.unwrap().container_statuses.unwrap()[0].state.clone();
+    let failed = world
+        .pods
+        .patch_status(&pod, &parameters, &patch)
+        .await
+        .unwrap();
+    let state = failed.status.unwrap().container_statuses.unwrap()[0]
+        .state
+        .clone();
     assert!(state.unwrap().running.is_some(), "as it was last heard of");
     let by_force = DeleteParams::default().grace_period(0);
     world.pods.delete(&pod, &by_force).await.unwrap();
@@ -304,4 +310,18 @@ async fn what_keeps_pods_from_starting_is_told_to_those_who_are_next() {
             .unwrap();
         eventually("the pod is gone", async || world.workers().await.is_empty()).await;
     }
+    // A pod that no node was given has left nothing behind
+    let trouble = Some(Trouble::Unschedulable);
+    world.kubelet.set_trouble(trouble).await;
+    world.transfer("last", MIB).await;
+    let is_told = |status: &TransferJobStatus| status.reason.as_deref() == Some("Unschedulable");
+    world.until("last", "told", is_told).await;
+    let parameters = DeleteParams::default();
+    world
+        .pods
+        .delete("telestream-worker-0", &parameters)
+        .await
+        .unwrap();
+    world.kubelet.set_trouble(None).await;
+    world.succeeded("last").await;
 }
