@@ -13,7 +13,7 @@ use serde_json::json;
 use telestream::api::{Phase, TransferJob};
 use tokio::time::sleep;
 
-use crate::world::{MIB, World};
+use crate::world::{MIB, World, attempt_under_way};
 
 const JOBS: usize = 300;
 
@@ -109,6 +109,8 @@ async fn everything_dies_now_and_then_and_every_file_arrives_once() {
         "only {} succeeded",
         succeeded.len()
     );
+    // And no session was used twice, which Telegram would have ended
+    world.assert_no_session_was_shared();
     // And each has one object and one link, and nothing else is left
     world.assert_exactly(&succeeded).await;
 }
@@ -117,12 +119,7 @@ async fn everything_dies_now_and_then_and_every_file_arrives_once() {
 fn no_pod_has_two(open: &[&TransferJob]) {
     let mut runs = BTreeMap::new();
     for job in open {
-        let Some(status) = &job.status else { continue };
-        let Some(assignment) = &status.assignment else {
-            continue;
-        };
-        let ended = status.outcome.as_ref().map(|outcome| outcome.attempt);
-        if ended != Some(assignment.attempt) {
+        if let Some(assignment) = attempt_under_way(job) {
             let other = runs.insert(&assignment.pod_uid, job.name_any());
             assert_eq!(other, None, "and {} on {}", job.name_any(), assignment.pod);
         }
