@@ -1,6 +1,7 @@
 //! Controllers in this process, whose requests to the API server can be held up or lost.
 
 use std::{
+    future,
     net::SocketAddr,
     pin::Pin,
     sync::Arc,
@@ -8,7 +9,7 @@ use std::{
     time::Duration,
 };
 
-use axum::http::{Request, Response};
+use axum::http::{Request, Response, StatusCode};
 use k8s_openapi::api::{apps::v1::Deployment, core::v1::ConfigMap};
 use kube::{
     Api, Config,
@@ -186,6 +187,8 @@ pub enum Fate {
     Held,
     /// It is sent, and its answer never comes.
     Unanswered,
+    /// It is sent when [`Fates::late`] says so, whatever has become of who made it.
+    Late,
 }
 
 /// What becomes of each request.
@@ -195,6 +198,14 @@ pub trait Fates: Send + Sync + 'static {
 
     /// One has come to an end that is not an answer.
     fn struck(&self) {}
+
+    /// Waits until late requests are sent.
+    fn late(&self) -> impl Future<Output = ()> + Send {
+        future::ready(())
+    }
+
+    /// A late request was answered so.
+    fn answered(&self, _: StatusCode) {}
 }
 
 /// Nothing happens to any.
@@ -239,6 +250,20 @@ where
     fn call(&mut self, request: Request<Body>) -> Self::Future {
         let fates = Arc::clone(&self.fates);
         let fate = fates.of(&request);
+        if fate == Fate::Late {
+            // It is on its way, also when nobody waits for it any more.
+            let (reply, on_its_way) = (self.inner.call(request), Arc::clone(&fates));
+            tokio::spawn(async move {
+                on_its_way.late().await;
+                if let Ok(answer) = reply.await {
+                    on_its_way.answered(answer.status());
+                }
+            });
+            return Box::pin(async move {
+                fates.struck();
+                future::pending().await
+            });
+        }
         let reply = (fate != Fate::Held).then(|| self.inner.call(request));
         Box::pin(async move {
             let answer = match reply {
@@ -249,7 +274,7 @@ where
                 Some(answer) if fate == Fate::Answered => answer,
                 _ => {
                     fates.struck();
-                    std::future::pending().await
+                    future::pending().await
                 }
             }
         })
