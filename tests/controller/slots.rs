@@ -44,6 +44,30 @@ async fn a_killed_drained_or_frozen_worker_costs_an_attempt_that_does_not_count(
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_link_that_a_killed_worker_did_not_come_to_tell_of_is_ended() {
+    let world = World::install("untold", json!({})).await;
+    world.set_rate(Some(4 * MIB));
+    world.transfer("untold", 60 * MIB).await;
+    let pod = world.under_way("untold").await;
+    world.kubelet.signal(&pod, "KILL");
+    world
+        .until("untold", "interrupted", |status| status.interruptions == 1)
+        .await;
+    world.make_link("untold", 1).await;
+    assert_eq!(world.links_of("untold"), 1);
+    world.set_rate(None);
+    // Then the link of the attempt that succeeds is the only one
+    let status = world.succeeded("untold").await;
+    let link = status.link.unwrap().id;
+    eventually("the other link is ended", async || {
+        let pars = world.sim.oci().pars();
+        pars.iter().map(|par| &par.id).eq([&link])
+    })
+    .await;
+    world.assert_exactly(&["untold".to_owned()].into()).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_worker_whose_assignment_is_taken_away_stops_and_says_so() {
     let world = World::install("taken", json!({})).await;
     world.set_rate(Some(MIB));

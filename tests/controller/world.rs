@@ -9,6 +9,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::api::{
     coordination::v1::Lease,
     core::v1::{Pod, Secret},
@@ -19,7 +20,13 @@ use kube::{
     api::{ListParams, Patch, PatchParams, PostParams},
 };
 use serde_json::{Value, json};
-use telestream::api::{Assignment, Phase, TransferJob, TransferJobStatus};
+use telestream::{
+    api::{Assignment, Phase, TransferJob, TransferJobStatus, names},
+    oci::{
+        ApiKey, BucketName, Credentials, Endpoint, Namespace, NewPar, ObjectName, ObjectStorage,
+        Settings,
+    },
+};
 use telestream_sim::{
     Options, Sim,
     telegram::{
@@ -329,6 +336,32 @@ impl World {
                     .is_some_and(|name| name.contains(&marker))
             })
             .count()
+    }
+
+    /// A link to what a job stores, as the worker of that attempt would have made it.
+    pub async fn make_link(&self, job: &str, attempt: i32) {
+        let job = self.jobs.get(job).await.unwrap();
+        let config = self.sim.oci().client_config();
+        let credentials = Credentials::from_api_key(&ApiKey {
+            tenancy: config.tenancy,
+            user: config.user,
+            fingerprint: config.fingerprint,
+            private_key: config.private_key,
+            pass_phrase: None,
+        });
+        let storage = ObjectStorage::new(Settings::new(
+            Endpoint::at(&config.endpoint).unwrap(),
+            Namespace::new(config.namespace).unwrap(),
+            credentials.unwrap(),
+        ));
+        let upload = job.status.as_ref().unwrap().upload.as_ref().unwrap();
+        let link = NewPar {
+            name: names::link_name(&job.uid().unwrap(), attempt),
+            object: ObjectName::new(upload.object_name.clone()).unwrap(),
+            expires: Timestamp::now() + SignedDuration::from_hours(1),
+        };
+        let bucket = BucketName::new(config.bucket).unwrap();
+        storage.unwrap().create_par(&bucket, &link).await.unwrap();
     }
 
     /// Nothing is left in Object Storage but one object and one link of each of these.
