@@ -9,7 +9,7 @@ use aws_lc_rs::hmac;
 use jiff::SignedDuration;
 
 use crate::{
-    api::{HumanDuration, ReclaimPolicy},
+    api::{HumanDuration, ReclaimPolicy, names},
     bot::{
         BotSettings,
         access::{ByteCount, Door, Guests, Limits, UserIds},
@@ -98,7 +98,8 @@ impl Logging {
     }
 }
 
-/// The Telegram side: `API_ID`, the file that `SESSION_FILE` names, and `TELEGRAM_CONNECTIONS`.
+/// The Telegram side: `API_ID`, the file that `SESSION_FILE` names, which has the `SESSION_HASH` if
+/// one is given, and `TELEGRAM_CONNECTIONS`.
 ///
 /// # Errors
 /// A variable is missing or malformed, or its file cannot be used.
@@ -113,6 +114,13 @@ pub async fn account(env: &Environment) -> Result<Account, ConfigError> {
             format!("names {}, which is {error}", path.display()),
         )
     })?;
+    let hash = env.text("SESSION_HASH");
+    if hash.is_some_and(|hash| hash != names::session_hash(text.as_bytes())) {
+        return Err(ConfigError::new(
+            "SESSION_HASH",
+            format!("is not that of {}: it was replaced", path.display()),
+        ));
+    }
     Ok(Account {
         session,
         api_id,
@@ -648,10 +656,12 @@ spec:
         let folder = files();
         let path = |name: &str| folder.path().join(name).display().to_string();
         let (session, template) = (path("session.json"), path("template.yaml"));
+        let hash = names::session_hash(&std::fs::read(&session).unwrap());
         let (config, absent) = (path("config"), path("absent"));
         let whole = [
             ("API_ID", "1"),
             ("SESSION_FILE", session.as_str()),
+            ("SESSION_HASH", hash.as_str()),
             ("TELEGRAM_CONNECTIONS", "8"),
             ("TRANSFER_WINDOW", "16"),
             ("OCI_NAMESPACE", "ns"),
@@ -694,6 +704,7 @@ spec:
             ("SESSION_FILE", "", &[W, T]),
             ("SESSION_FILE", &absent, &[W, T]),
             ("SESSION_FILE", &template, &[W, T]),
+            ("SESSION_HASH", "of another one", &[W, T]),
             ("TELEGRAM_CONNECTIONS", "0", &[W, T]),
             ("TELEGRAM_CONNECTIONS", "9", &[W, T]),
             ("TRANSFER_WINDOW", "3", &[W, T]),

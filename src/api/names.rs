@@ -1,6 +1,9 @@
 //! The names, labels and annotations that components find each other's things by.
 
-use aws_lc_rs::hmac;
+use aws_lc_rs::{
+    digest::{SHA256, digest},
+    hmac,
+};
 use jiff::{Timestamp, tz::TimeZone};
 
 use kube::ResourceExt as _;
@@ -54,6 +57,17 @@ pub fn wake_hour(time: Timestamp) -> i64 {
 /// The worker pod of a slot. One slot, one name: the API server allows no second.
 pub fn worker_pod(prefix: &str, slot: i32) -> String {
     format!("{prefix}-worker-{slot}")
+}
+
+/// The hash of a session document, which tells it from others.
+pub fn session_hash(document: &[u8]) -> String {
+    short_hash(digest(&SHA256, document).as_ref())
+}
+
+/// The start of a hash, in hexadecimal digits: enough to tell a few of them apart.
+pub fn short_hash(hash: &[u8]) -> String {
+    let start = hash.first_chunk().copied().unwrap_or_default();
+    format!("{:016x}", u64::from_be_bytes(start))
 }
 
 /// The Secret that holds a slot's Telegram session.

@@ -2,7 +2,7 @@
 
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::{
-    api::core::v1::{Pod, PodTemplateSpec},
+    api::core::v1::{EnvVar, Pod, PodStatus, PodTemplateSpec},
     apimachinery::pkg::apis::meta::v1::OwnerReference,
 };
 use kube::{ResourceExt as _, api::ObjectMeta};
@@ -13,11 +13,17 @@ use crate::api::names;
 /// The template's volume that gets the slot's session.
 const SESSION_VOLUME: &str = "session";
 
+/// The variable that tells a worker the hash of the session that its pod was made for.
+const SESSION_HASH: &str = "SESSION_HASH";
+
 /// How long after its grace period a pod's end is waited for.
 const LOST_AFTER: SignedDuration = SignedDuration::from_secs(15);
 
 /// What keeps a container from starting is said by one of these words when it passes by itself.
 const STARTING: [&str; 2] = ["ContainerCreating", "PodInitializing"];
+
+/// The reason of the condition by which the control plane fails a pod whose node is gone.
+const GIVEN_UP: &str = "DeletionByPodGC";
 
 /// What is seen of the pod that an assignment names.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -92,9 +98,12 @@ pub fn sight(pod: Option<&Pod>, uid: &str) -> PodSight {
 }
 
 /// How a pod ended, once its containers have.
+///
+/// The phase alone does not say so: the control plane fails pods of nodes that are gone or out of
+/// service, of which it has heard nothing. A node tells of an end only when all containers have.
 pub fn end(pod: &Pod) -> Option<PodEnd> {
     let status = pod.status.as_ref()?;
-    if !matches!(status.phase.as_deref(), Some("Succeeded" | "Failed")) {
+    if !is_over(pod) || is_given_up(status) {
         return None;
     }
     let disrupted = status
@@ -131,6 +140,43 @@ pub fn end(pod: &Pod) -> Option<PodEnd> {
         Some(ended) => PodEnd::Exited(ended.exit_code),
         None => PodEnd::Evicted,
     })
+}
+
+/// How a pod ended that was there last as it is here, and is there no more. One that was given to no
+/// node has never run.
+pub fn end_once_gone(pod: &Pod) -> Option<PodEnd> {
+    let node = pod.spec.as_ref().and_then(|spec| spec.node_name.as_ref());
+    end(pod).or_else(|| node.is_none().then_some(PodEnd::Deleted))
+}
+
+/// Whether a pod that has not ended will not run any more.
+pub fn is_leaving(pod: &Pod) -> bool {
+    pod.metadata.deletion_timestamp.is_some() || is_over(pod)
+}
+
+fn is_over(pod: &Pod) -> bool {
+    let phase = pod
+        .status
+        .as_ref()
+        .and_then(|status| status.phase.as_deref());
+    matches!(phase, Some("Succeeded" | "Failed"))
+}
+
+/// Whether a status may have been written without knowledge of the containers.
+fn is_given_up(status: &PodStatus) -> bool {
+    let mut conditions = status.conditions.iter().flatten();
+    let kinds = [
+        &status.init_container_statuses,
+        &status.container_statuses,
+        &status.ephemeral_container_statuses,
+    ];
+    let mut containers = kinds
+        .into_iter()
+        .flatten()
+        .flatten()
+        .filter_map(|container| container.state.as_ref());
+    conditions.any(|condition| condition.reason.as_deref() == Some(GIVEN_UP))
+        || containers.any(|container| container.running.is_some())
 }
 
 /// Whether its containers run, so that it can be given work.
@@ -197,6 +243,11 @@ pub fn trouble_at_end(pod: &Pod) -> Option<Notice> {
     })
 }
 
+/// The hash of the session that a worker pod was made for.
+pub fn session_hash(pod: &Pod) -> Option<&str> {
+    pod.labels().get(names::SESSION_LABEL).map(String::as_str)
+}
+
 /// The slot a worker pod belongs to.
 pub fn slot(pod: &Pod) -> Option<i32> {
     pod.labels().get(names::SLOT_LABEL)?.parse().ok()
@@ -231,8 +282,7 @@ impl PodFactory {
             ));
         }
         let digest = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, yaml.as_bytes());
-        let start = digest.as_ref().first_chunk().copied().unwrap_or_default();
-        let template_hash = format!("{:016x}", u64::from_be_bytes(start));
+        let template_hash = names::short_hash(digest.as_ref());
         Ok(Self {
             template,
             template_hash,
@@ -261,6 +311,15 @@ impl PodFactory {
                 secret.secret_name = Some(names::session_secret(&self.name_prefix, slot));
             }
         }
+        // A Secret that is replaced before the pod starts would give it another session.
+        for container in &mut spec.containers {
+            let variable = EnvVar {
+                name: SESSION_HASH.to_owned(),
+                value: Some(session_hash.to_owned()),
+                ..EnvVar::default()
+            };
+            container.env.get_or_insert_default().push(variable);
+        }
         Pod {
             metadata: ObjectMeta {
                 name: Some(self.pod_name(slot)),
@@ -281,9 +340,8 @@ impl PodFactory {
 
     /// Whether a pod was made from another template, for another image, or with another session.
     pub fn is_outdated(&self, pod: &Pod, session_hash: &str) -> bool {
-        let label = |name: &str| pod.labels().get(name).map(String::as_str);
-        label(names::TEMPLATE_LABEL) != Some(&self.template_hash)
-            || label(names::SESSION_LABEL) != Some(session_hash)
+        pod.labels().get(names::TEMPLATE_LABEL) != Some(&self.template_hash)
+            || self::session_hash(pod) != Some(session_hash)
     }
 
     /// The name of the Secret that holds the session of a slot.
@@ -324,6 +382,9 @@ spec:
         assert_eq!(spec.restart_policy.as_deref(), Some("Never"));
         let secret = spec.volumes.unwrap()[0].secret.clone().unwrap();
         assert_eq!(secret.secret_name.as_deref(), Some("ts-session-2"));
+        let told = &spec.containers[0].env.as_ref().unwrap()[0];
+        let told = (told.name.as_str(), told.value.as_deref());
+        assert_eq!(told, ("SESSION_HASH", Some("s")));
     }
 
     #[test]
@@ -365,7 +426,15 @@ spec:
             json!({"phase": "Failed", "containerStatuses": [{"name": "w", "image": "", "imageID": "", "ready": false,
                 "restartCount": 0, "state": {"terminated": {"exitCode": code, "reason": reason}}}]})
         };
-        let disrupted = json!({"phase": "Failed", "conditions": [{"type": "DisruptionTarget", "status": "True"}]});
+        let disrupted = |phase: &str, reason: &str, state: serde_json::Value| {
+            json!({"phase": phase, "conditions": [{"type": "DisruptionTarget", "status": "True", "reason": reason}],
+                "containerStatuses": [{"name": "w", "image": "", "imageID": "", "ready": false, "restartCount": 0, "state": state}]})
+        };
+        let ended = || json!({"terminated": {"exitCode": 137}});
+        let runs = || json!({"running": {}});
+        let mut beside = terminated("Error", 143);
+        beside["initContainerStatuses"] = json!([{"name": "s", "image": "", "imageID": "", "ready": true,
+            "restartCount": 0, "state": {"running": {}}}]);
         for (status, end) in [
             (json!({"phase": "Pending"}), PodSight::Alive),
             (json!({"phase": "Running"}), PodSight::Alive),
@@ -392,7 +461,42 @@ spec:
                 json!({"phase": "Failed", "reason": "Evicted"}),
                 PodSight::Ended(PodEnd::Evicted),
             ),
-            (disrupted, PodSight::Ended(PodEnd::Evicted)),
+            // A node that evicts, is preempted or shuts down says so when all containers have ended.
+            (
+                disrupted("Failed", "TerminationByKubelet", ended()),
+                PodSight::Ended(PodEnd::Evicted),
+            ),
+            (
+                disrupted("Failed", "EvictionByEvictionAPI", ended()),
+                PodSight::Ended(PodEnd::Evicted),
+            ),
+            (
+                disrupted("Running", "EvictionByEvictionAPI", runs()),
+                PodSight::Alive,
+            ),
+            // A node that did not take it.
+            (
+                json!({"phase": "Failed", "reason": "OutOfmemory"}),
+                PodSight::Ended(PodEnd::Evicted),
+            ),
+            // Its node is gone, or out of service: nobody has seen its end.
+            (
+                disrupted("Failed", "DeletionByPodGC", runs()),
+                PodSight::Alive,
+            ),
+            (
+                disrupted(
+                    "Failed",
+                    "DeletionByPodGC",
+                    json!({"waiting": {"reason": "ContainerCreating"}}),
+                ),
+                PodSight::Alive,
+            ),
+            (
+                disrupted("Failed", "DeletionByTaintManager", runs()),
+                PodSight::Alive,
+            ),
+            (beside, PodSight::Alive),
         ] {
             assert_eq!(sight(Some(&pod(status.clone())), "u"), end, "{status}");
         }
@@ -401,5 +505,16 @@ spec:
             PodSight::Gone
         );
         assert_eq!(sight(None, "u"), PodSight::Gone);
+    }
+
+    #[test]
+    fn a_pod_that_is_gone_has_ended_if_no_node_had_it() {
+        let mut pod = pod(json!({"phase": "Pending"}));
+        assert_eq!(end_once_gone(&pod), Some(PodEnd::Deleted));
+        pod.spec.get_or_insert_default().node_name = Some("n".into());
+        assert_eq!(end_once_gone(&pod), None);
+        pod.status =
+            serde_json::from_value(json!({"phase": "Failed", "reason": "Evicted"})).unwrap();
+        assert_eq!(end_once_gone(&pod), Some(PodEnd::Evicted));
     }
 }

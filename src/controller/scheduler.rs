@@ -3,7 +3,11 @@
 //! It decides from caches, which lag behind its own writes: what it has written and not yet seen
 //! back is laid over them.
 
-use std::{collections::HashMap, sync::Arc, time::Duration};
+use std::{
+    collections::{BTreeSet, HashMap},
+    sync::Arc,
+    time::Duration,
+};
 
 use jiff::Timestamp;
 use k8s_openapi::{api::core::v1::Pod, apimachinery::pkg::apis::meta::v1::Time};
@@ -15,14 +19,14 @@ use tracing::{debug, info, warn};
 use super::{
     admission::{self, Running},
     apply::{ApiError, Writer},
-    ledger::Ledger,
+    ledger::{Holds, Ledger},
     lifecycle::{self, Notice},
     metrics::ControllerMetrics,
     order::Order,
     pods::{self, PodFactory},
     pool::{self, PoolSize, Slot, SlotState},
     sessions::{SessionState, Sessions},
-    slots::{Memories, View, Work},
+    slots::{self, Memories, View, Work},
     worker_pods::WorkerPods,
 };
 use crate::{
@@ -36,8 +40,12 @@ const LONGEST_SLEEP: Duration = Duration::from_secs(30);
 /// How soon to look again after a write failed.
 const ERROR_SLEEP: Duration = Duration::from_secs(1);
 
-/// How long a write that was not seen back is believed in.
-const OVERLAY_LIFE: Duration = Duration::from_secs(30);
+/// How long what was refused is left alone.
+const REFUSED_REST: Duration = Duration::from_secs(30);
+
+/// How long a job that was given to a slot is believed to be there without being seen there: longer
+/// than a watch that stands still is borne.
+const OVERLAY_LIFE: Duration = Duration::from_mins(6);
 
 /// How a pool is to be.
 #[derive(Clone, Copy, Debug)]
@@ -80,8 +88,18 @@ pub struct Scheduler {
     slots: Memories,
     /// Jobs, by UID, that were given to a slot, and the attempt that was begun.
     assigned: HashMap<String, Written>,
-    /// Slots whose pod was made or deleted, and the UID of the pod that was there before.
-    changed: HashMap<i32, PodChange>,
+    refused: Refused,
+}
+
+/// What the API server refused, for itself and not in general. Others go on; it is tried again later.
+#[derive(Debug, Default)]
+struct Refused {
+    /// Jobs, by UID, and when each is tried again.
+    jobs: HashMap<String, Timestamp>,
+    /// Slots whose pod was refused, why, and when each is tried again.
+    slots: HashMap<i32, (Notice, Timestamp)>,
+    /// Something was refused in this look.
+    is_new: bool,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -92,30 +110,27 @@ struct Written {
     at: Timestamp,
 }
 
-#[derive(Clone, Debug)]
-struct PodChange {
-    before: Option<String>,
-    at: Timestamp,
-}
-
 /// The slots as they are, and what is wrong with some.
 struct Sight {
     slots: Vec<Slot>,
     troubles: Vec<Notice>,
     pods: HashMap<i32, Arc<Pod>>,
+    sessions: HashMap<i32, SessionState>,
+    /// What the ledger is to say.
+    holds: Holds,
 }
 
 impl Scheduler {
     /// A scheduler of this world, which looks whenever `wake` is notified.
     pub fn new(world: World, pool: PoolSettings, wake: Arc<Notify>) -> Self {
-        let (slots, assigned, changed) = Default::default();
+        let (slots, assigned, refused) = Default::default();
         Self {
             world,
             pool,
             wake,
             slots,
             assigned,
-            changed,
+            refused,
         }
     }
 
@@ -155,13 +170,21 @@ impl Scheduler {
         let order = self.next(count, &jobs, &running, now).await;
         let admissions = admission::decide(order, &idle, pods_to_come, running);
         for (job, slot) in &admissions.assign {
-            self.assign(job, *slot, &sight.pods, now).await?;
+            let assigned = self.assign(job, *slot, &sight.pods, now).await;
+            self.bear(job, assigned, now).await?;
         }
         let sight = self.sight(now);
         self.world.metrics.slots(&sight.slots);
         self.keep_pool(&sight, admissions.wait.len(), now).await?;
         self.tell(&admissions.wait, &sight, now).await?;
-        Ok(self.sleep(&jobs, &sight, admissions.wait.len(), now))
+        let sleep = self.sleep(&jobs, &sight, admissions.wait.len(), now);
+        // Whoever comes after what was refused need not wait for it.
+        let is_refused = std::mem::take(&mut self.refused.is_new);
+        Ok(if is_refused {
+            sleep.min(ERROR_SLEEP)
+        } else {
+            sleep
+        })
     }
 
     /// The jobs that would run on so many slots.
@@ -178,10 +201,10 @@ impl Scheduler {
         let World {
             order, jobs: store, ..
         } = &mut self.world;
+        let count = count + self.refused.jobs.len();
         let mut order = order.next(count, store, jobs, running, now).await;
         // The cache may not have seen yet that they were given to a slot.
-        let assigned = &self.assigned;
-        order.retain(|job| !is_in(assigned, job));
+        order.retain(|job| !is_in(&self.assigned, job) && !is_in(&self.refused.jobs, job));
         order
     }
 
@@ -193,32 +216,27 @@ impl Scheduler {
         now: Timestamp,
     ) -> Result<(), ApiError> {
         let plan = pool::decide(&sight.slots, waiting, self.pool.size, now);
-        let occupied = sight
-            .slots
-            .iter()
-            .filter(|slot| {
-                sight.pods.contains_key(&slot.number)
-                    && !matches!(slot.state, SlotState::Dead { .. })
-            })
-            .map(|slot| slot.number);
-        let held: Vec<_> = occupied.chain(plan.spawn.iter().copied()).collect();
-        self.world.ledger.hold(&held).await?;
-        let released: Vec<_> = plan
-            .retire
-            .iter()
-            .filter(|slot| {
-                let is_dead = |pod: &Arc<Pod>| pods::end(pod).is_some();
-                sight.pods.get(slot).is_some_and(is_dead)
-            })
-            .chain(&plan.release)
-            .copied()
-            .collect();
-        self.world.ledger.release(&released).await?;
-        for slot in plan.spawn {
-            self.spawn(slot, now).await?;
+        let mut holds = sight.holds.clone();
+        for slot in &plan.spawn {
+            if let Some(SessionState::Usable { prints, .. }) = sight.sessions.get(slot) {
+                holds.hold(*slot, prints.iter().cloned());
+            }
         }
-        for slot in plan.retire {
-            self.retire(slot, &sight.pods, now).await?;
+        self.world.ledger.write(&holds).await?;
+        let dead = plan.retire.iter().filter(|slot| {
+            let pod = sight.pods.get(slot);
+            pod.is_some_and(|pod| pods::end(pod).is_some())
+        });
+        let released: Vec<_> = dead.chain(&plan.release).collect();
+        for slot in &released {
+            holds.release(**slot);
+        }
+        self.world.ledger.write(&holds).await?;
+        for slot in &plan.retire {
+            self.retire(*slot, &sight.pods, now).await?;
+        }
+        for slot in &plan.spawn {
+            self.spawn(*slot, &sight.sessions, now).await?;
         }
         if !released.is_empty() {
             self.wake.notify_one();
@@ -229,7 +247,7 @@ impl Scheduler {
     /// Tells the jobs next in line what keeps workers from starting, and the same jobs when it is
     /// over.
     async fn tell(
-        &self,
+        &mut self,
         next: &[Arc<TransferJob>],
         sight: &Sight,
         now: Timestamp,
@@ -238,7 +256,8 @@ impl Scheduler {
         let trouble = sight.troubles.first().filter(|_| !can_work);
         for job in next {
             if let Some(status) = lifecycle::queued(job, trouble, now) {
-                ignore_conflict(self.world.writer.status(job, &status).await)?;
+                let told = self.world.writer.status(job, &status).await;
+                self.bear(job, ignore_conflict(told).map(drop), now).await?;
             }
         }
         Ok(())
@@ -264,8 +283,38 @@ impl Scheduler {
         })
     }
 
-    /// Jobs as the cache has them, less those that were given to a slot since.
+    /// Bears that a write to one job was refused: a policy may not like the one, and others go on.
+    async fn bear(
+        &mut self,
+        job: &TransferJob,
+        written: Result<(), ApiError>,
+        now: Timestamp,
+    ) -> Result<(), ApiError> {
+        let Err(error) = &written else { return Ok(()) };
+        let Some(why) = refusal(error) else {
+            return written;
+        };
+        warn!(job = job.name_any(), %error, "a job was refused");
+        self.refused.is_new = true;
+        let until = now.saturating_add(REFUSED_REST);
+        let uid = job.uid().unwrap_or_default();
+        self.refused
+            .jobs
+            .insert(uid, until.unwrap_or(Timestamp::MAX));
+        let notice = Notice {
+            warning: true,
+            reason: "Refused".to_owned(),
+            message: format!("The API server does not let it be run: {why}"),
+        };
+        if let Err(error) = self.world.writer.event(job, notice).await {
+            warn!(job = job.name_any(), %error, "an event is lost");
+        }
+        Ok(())
+    }
+
+    /// Jobs as the cache has them, less those that were given to a slot since, or are refused.
     fn visible_jobs(&mut self, now: Timestamp) -> Vec<Arc<TransferJob>> {
+        self.refused.jobs.retain(|_, until| *until > now);
         let jobs = &self.world.jobs;
         self.assigned.retain(|uid, written| {
             let is_unseen = |job: &TransferJob| {
@@ -275,7 +324,7 @@ impl Scheduler {
             fresh(written.at, now) && jobs.find(is_unseen).is_some()
         });
         let mut visible = jobs.state();
-        visible.retain(|job| !is_in(&self.assigned, job));
+        visible.retain(|job| !is_in(&self.assigned, job) && !is_in(&self.refused.jobs, job));
         visible
     }
 
@@ -300,41 +349,56 @@ impl Scheduler {
             .into_iter()
             .filter_map(|pod| Some((pods::slot(&pod)?, pod)))
             .collect();
-        let holders: HashMap<String, Work> = self
-            .world
-            .jobs
-            .state_filter(|job| holder(job).is_some())
-            .iter()
-            .filter_map(|job| holder(job))
-            .collect();
-        self.changed.retain(|slot, change| {
-            fresh(change.at, now) && pods.get(slot).and_then(|pod| pod.uid()) == change.before
-        });
+        let holders = self.world.jobs.state_filter(|job| holder(job).is_some());
+        let works = slots::work_of_pods(holders.iter().filter_map(|job| holder(job)));
+        let holds = self.holds(&pods);
+        self.refused.slots.retain(|_, (_, until)| *until > now);
         // Slots beyond the wanted number are looked at until nothing is on them.
-        let beyond = pods.keys().copied().filter(|slot| *slot >= self.pool.slots);
-        let numbers: Vec<_> = (0..self.pool.slots).chain(beyond).collect();
-        let mut troubles = Vec::new();
-        let mut slots = Vec::new();
+        let beyond = pods.keys().copied().chain(holds.slots());
+        let numbers: BTreeSet<_> = (0..self.pool.slots).chain(beyond).collect();
+        let mut sight = Sight {
+            slots: Vec::new(),
+            troubles: Vec::new(),
+            sessions: HashMap::new(),
+            pods,
+            holds,
+        };
         for number in numbers {
-            let pod = pods.get(&number);
+            let pod = sight.pods.get(&number);
             let secret = self.world.factory.session_secret(number);
-            let session = self.world.sessions.state(number, &secret);
-            let state = self.state(number, pod, &session, &holders, now);
-            slots.push(Slot { number, state });
-            troubles.extend(match (&session, pod) {
+            let mut session = self.world.sessions.state(number, &secret);
+            if pod.is_none() {
+                session = session.beside(&sight.holds, number);
+                if let Some((why, _)) = self.refused.slots.get(&number) {
+                    session = SessionState::Unusable(why.clone());
+                }
+            }
+            let state = self.state(number, pod, &session, &works, now);
+            sight.slots.push(Slot { number, state });
+            sight.troubles.extend(match (&session, pod) {
                 (SessionState::Unusable(notice), None) => Some(notice.clone()),
                 (_, Some(pod)) => pods::trouble(pod).or_else(|| pods::trouble_at_end(pod)),
                 _ => None,
             });
             if let SlotState::Closed { until } = state {
-                troubles.push(closed(number, until));
+                sight.troubles.push(closed(number, until));
+            }
+            sight.sessions.insert(number, session);
+        }
+        sight
+    }
+
+    /// What the ledger is to say of these pods: it may have been lost.
+    fn holds(&self, pods: &HashMap<i32, Arc<Pod>>) -> Holds {
+        let mut holds = self.world.ledger.holds().clone();
+        for (slot, pod) in pods {
+            if pods::end(pod).is_none() {
+                let hash = pods::session_hash(pod).filter(|hash| !hash.is_empty());
+                let prints = hash.map(|hash| self.world.sessions.prints(*slot, hash));
+                holds.hold(*slot, prints.unwrap_or_default());
             }
         }
-        Sight {
-            slots,
-            troubles,
-            pods,
-        }
+        holds
     }
 
     fn state(
@@ -342,23 +406,13 @@ impl Scheduler {
         number: i32,
         pod: Option<&Arc<Pod>>,
         session: &SessionState,
-        holders: &HashMap<String, Work>,
+        works: &HashMap<String, Work>,
         now: Timestamp,
     ) -> SlotState {
-        if let Some(change) = self.changed.get(&number) {
-            return if change.before.is_none() {
-                SlotState::Starting {
-                    since: change.at,
-                    outdated: false,
-                }
-            } else {
-                SlotState::Leaving
-            };
-        }
         let given = self.assigned.values().any(|written| written.slot == number);
-        let holder = pod
+        let work = pod
             .and_then(|pod| pod.metadata.uid.as_ref())
-            .and_then(|uid| holders.get(uid));
+            .and_then(|uid| works.get(uid));
         let memory = self.slots.entry(number).or_default();
         let latest = self.world.pods.latest_of(number);
         let is_used_up = self.pool.size.idle_timeout.is_zero() && memory.has_served();
@@ -367,13 +421,13 @@ impl Scheduler {
             work: if given {
                 Work::Running
             } else {
-                holder.copied().unwrap_or(Work::None)
+                work.copied().unwrap_or(Work::None)
             },
             is_outdated: is_used_up
                 || pod.is_some_and(|pod| is_outdated(&self.world.factory, pod, session)),
             is_wanted: number < self.pool.slots,
             session,
-            is_held: self.world.ledger.is_held(number),
+            is_held: self.world.ledger.holds().is_held(number),
             latest: latest.as_deref(),
         };
         let pods = &self.world.pods;
@@ -435,23 +489,51 @@ impl Scheduler {
         }))
     }
 
-    async fn spawn(&mut self, slot: i32, now: Timestamp) -> Result<(), ApiError> {
-        let secret = self.world.factory.session_secret(slot);
-        let SessionState::Usable(hash) = self.world.sessions.state(slot, &secret) else {
+    async fn spawn(
+        &mut self,
+        slot: i32,
+        sessions: &HashMap<i32, SessionState>,
+        now: Timestamp,
+    ) -> Result<(), ApiError> {
+        let Some(SessionState::Usable { hash, .. }) = sessions.get(&slot) else {
             return Ok(());
         };
         info!(slot, "spawning a worker");
         let memory = self.slots.entry(slot).or_default();
         memory.spawning();
-        let pod = self.world.factory.build(slot, &hash);
-        if let Some(uid) = self.world.writer.create_pod(&pod).await? {
-            memory.spawned(uid);
+        let pod = self.world.factory.build(slot, hash);
+        match self.world.writer.create_pod(&pod).await {
+            Ok(made) => memory.spawned(made, now),
+            Err(error) => {
+                self.bear_for_slot(slot, &pod, error, now)?;
+                self.slots.entry(slot).or_default().refused();
+            }
         }
-        let change = PodChange {
-            before: None,
-            at: now,
+        Ok(())
+    }
+
+    /// Bears that the pod of a slot is refused, to be made or to go.
+    fn bear_for_slot(
+        &mut self,
+        slot: i32,
+        pod: &Pod,
+        error: ApiError,
+        now: Timestamp,
+    ) -> Result<(), ApiError> {
+        let Some(why) = refusal(&error) else {
+            return Err(error);
         };
-        self.changed.insert(slot, change);
+        warn!(slot, %error, "a worker's pod was refused");
+        self.refused.is_new = true;
+        let notice = Notice {
+            warning: true,
+            reason: "WorkerRefused".to_owned(),
+            message: format!("The worker's pod {} is refused: {why}", pod.name_any()),
+        };
+        let until = now.saturating_add(REFUSED_REST);
+        self.refused
+            .slots
+            .insert(slot, (notice, until.unwrap_or(Timestamp::MAX)));
         Ok(())
     }
 
@@ -464,28 +546,29 @@ impl Scheduler {
         let Some(pod) = pods.get(&slot) else {
             return Ok(());
         };
+        if self.refused.slots.contains_key(&slot) {
+            return Ok(());
+        }
         let uid = pod.uid().unwrap_or_default();
         info!(slot, pod = pod.name_any(), "retiring a worker");
-        self.world.writer.delete_pod(&pod.name_any(), &uid).await?;
-        let change = PodChange {
-            before: Some(uid),
-            at: now,
-        };
-        self.changed.insert(slot, change);
+        if let Err(error) = self.world.writer.delete_pod(&pod.name_any(), &uid).await {
+            return self.bear_for_slot(slot, pod, error, now);
+        }
+        self.slots.entry(slot).or_default().retired(uid, now);
         Ok(())
     }
 }
 
-fn is_in(assigned: &HashMap<String, Written>, job: &TransferJob) -> bool {
+fn is_in<V>(jobs: &HashMap<String, V>, job: &TransferJob) -> bool {
     let uid = job.metadata.uid.as_ref();
-    uid.is_some_and(|uid| assigned.contains_key(uid))
+    uid.is_some_and(|uid| jobs.contains_key(uid))
 }
 
 /// Whether a pod was made from something older. A session that cannot be used any more is none.
 fn is_outdated(factory: &PodFactory, pod: &Pod, session: &SessionState) -> bool {
     match session {
         SessionState::Unknown => false,
-        SessionState::Usable(hash) => factory.is_outdated(pod, hash),
+        SessionState::Usable { hash, .. } => factory.is_outdated(pod, hash),
         SessionState::Unusable(_) => true,
     }
 }
@@ -541,6 +624,20 @@ fn fresh(at: Timestamp, now: Timestamp) -> bool {
     Duration::try_from(now.duration_since(at)).is_ok_and(|age| age < OVERLAY_LIFE)
 }
 
+/// Why the API server does not take this one write, whatever else it takes: a policy, a webhook, a
+/// quota. None: it may take no other either, or this one at another moment.
+fn refusal(error: &ApiError) -> Option<&str> {
+    let ApiError::Refused(error) = error else {
+        return None;
+    };
+    match &**error {
+        kube::Error::Api(status) if matches!(status.code, 400 | 403 | 413 | 422) => {
+            Some(&status.message)
+        }
+        _ => None,
+    }
+}
+
 /// A job that has changed since it was observed is looked at again when the change arrives.
 fn ignore_conflict<T>(result: Result<T, ApiError>) -> Result<Option<T>, ApiError> {
     match result {
@@ -550,5 +647,60 @@ fn ignore_conflict<T>(result: Result<T, ApiError>) -> Result<Option<T>, ApiError
             Ok(None)
         }
         Err(error) => Err(error),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    fn job(attempt: i32, pod_uid: &str, outcome: Value) -> TransferJob {
+        serde_json::from_value(json!({
+            "apiVersion": "telestream.io/v1alpha1", "kind": "TransferJob", "metadata": {"name": "j"},
+            "spec": {"source": {"chatId": 1, "messageId": 1}},
+            "status": {"attempt": attempt, "outcome": outcome, "assignment": {"pod": "w", "podUID": pod_uid, "slot": 0,
+                "attempt": attempt, "time": "2026-11-01T00:00:00Z"}},
+        }))
+        .unwrap()
+    }
+
+    #[test]
+    fn what_is_wrong_with_one_write_is_told_from_what_is_wrong_with_all() {
+        for (code, is_refusal) in [
+            (400, true),
+            (403, true),
+            (422, true),
+            // The token is not taken, the server is busy, or falls over.
+            (401, false),
+            (429, false),
+            (500, false),
+            (504, false),
+        ] {
+            let status =
+                json!({"status": "Failure", "message": "why", "reason": "R", "code": code});
+            let status = Box::new(serde_json::from_value(status).unwrap());
+            let error = ApiError::Refused(Box::new(kube::Error::Api(status)));
+            assert_eq!(refusal(&error), is_refusal.then_some("why"), "{code}");
+        }
+        assert_eq!(refusal(&ApiError::Timeout), None);
+    }
+
+    #[test]
+    fn a_pod_is_busy_while_it_runs_one_job_whatever_others_say_that_name_it() {
+        let ended = |attempt: i32| json!({"attempt": attempt, "result": "PermanentFailure", "reason": "R", "message": ""});
+        let (unrecorded, running) = (job(1, "u", ended(1)), job(2, "u", ended(1)));
+        let other = job(1, "v", ended(1));
+        for order in [
+            [&unrecorded, &running, &other],
+            [&other, &running, &unrecorded],
+        ] {
+            let works = slots::work_of_pods(order.into_iter().filter_map(holder));
+            assert_eq!(
+                works,
+                [("u".into(), Work::Running), ("v".into(), Work::Ended)].into()
+            );
+        }
     }
 }

@@ -4,11 +4,10 @@
 //! count as one session: the lower slot has it.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     sync::{Arc, Mutex, PoisonError},
 };
 
-use aws_lc_rs::digest::{SHA256, digest};
 use futures::{StreamExt as _, stream::SelectAll};
 use k8s_openapi::api::core::v1::Secret;
 use kube::{
@@ -19,19 +18,27 @@ use tokio::sync::{Notify, watch};
 use tokio_util::sync::CancellationToken;
 use tracing::warn;
 
-use super::lifecycle::Notice;
-use crate::telegram::Session;
+use super::{ledger::Holds, lifecycle::Notice};
+use crate::{api::names, telegram::Session};
 
 /// The key of the Secret that holds the document.
 const KEY: &str = "session.json";
+
+/// By what a session is known again: the hash of its document, and one of each of its keys.
+pub type Prints = BTreeSet<String>;
 
 /// The session of a slot.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum SessionState {
     /// Its Secret has not been looked at yet.
     Unknown,
-    /// It can be used; the hash tells it from others that the slot had before.
-    Usable(String),
+    /// It can be used.
+    Usable {
+        /// Tells it from others that the slot had before.
+        hash: String,
+        /// Tell it from those of other slots.
+        prints: Prints,
+    },
     /// It cannot.
     Unusable(Notice),
 }
@@ -41,11 +48,27 @@ pub enum SessionState {
 enum Held {
     Nothing,
     Malformed(String),
-    Session {
-        hash: String,
-        /// Of each of its keys.
-        prints: Vec<[u8; 32]>,
-    },
+    Session { hash: String, prints: Prints },
+}
+
+impl SessionState {
+    /// What is left of the session of a slot that has no pod while others are held: a key may have
+    /// come from a slot whose worker still uses it.
+    #[must_use]
+    pub fn beside(self, holds: &Holds, slot: i32) -> Self {
+        let rival = match &self {
+            Self::Usable { prints, .. } => holds.rival(slot, prints),
+            _ => None,
+        };
+        rival.map_or(self, |rival| {
+            unusable(
+                "SessionInUse",
+                format!(
+                    "The worker of slot {rival} may still use a key that slot {slot} has now: slot {slot} waits for its end"
+                ),
+            )
+        })
+    }
 }
 
 /// The sessions of all slots, as last seen.
@@ -100,10 +123,32 @@ impl Sessions {
         (sessions, watching)
     }
 
+    /// Sessions of these hashes and prints, where Secrets hold one.
+    #[cfg(test)]
+    pub fn of(secrets: impl IntoIterator<Item = (i32, Option<(String, Prints)>)>) -> Self {
+        let held = secrets.into_iter().map(|(slot, session)| {
+            let session = session.map(|(hash, prints)| Held::Session { hash, prints });
+            (slot, session.unwrap_or(Held::Nothing))
+        });
+        Self {
+            held: Arc::new(Mutex::new(held.collect())),
+            all_seen: watch::channel(true).1,
+        }
+    }
+
     /// Waits until all Secrets were looked at once.
     pub async fn wait_until_ready(&mut self) {
         // An error means that watching has ended, and so does the controller.
         drop(self.all_seen.wait_for(|seen| *seen).await);
+    }
+
+    /// What is known of the session of that hash that a slot has or had.
+    pub fn prints(&self, slot: i32, hash: &str) -> Prints {
+        let held = self.held.lock().unwrap_or_else(PoisonError::into_inner);
+        match held.get(&slot) {
+            Some(Held::Session { hash: now, prints }) if now == hash => prints.clone(),
+            _ => [hash.to_owned()].into(),
+        }
     }
 
     /// The session of a slot, whose Secret has that name.
@@ -113,14 +158,15 @@ impl Sessions {
     }
 }
 
+fn unusable(reason: &str, message: String) -> SessionState {
+    SessionState::Unusable(Notice {
+        warning: true,
+        reason: reason.to_owned(),
+        message,
+    })
+}
+
 fn judge(held: &BTreeMap<i32, Held>, slot: i32, secret: &str) -> SessionState {
-    let unusable = |reason: &str, message: String| {
-        SessionState::Unusable(Notice {
-            warning: true,
-            reason: reason.to_owned(),
-            message,
-        })
-    };
     match held.get(&slot) {
         None => SessionState::Unknown,
         Some(Held::Nothing) => unusable(
@@ -134,9 +180,12 @@ fn judge(held: &BTreeMap<i32, Held>, slot: i32, secret: &str) -> SessionState {
             format!("The Secret {secret} holds no session: {why}"),
         ),
         Some(Held::Session { hash, prints }) => {
-            let shares = |other: &Held| matches!(other, Held::Session { prints: others, .. } if others.iter().any(|print| prints.contains(print)));
+            let shares = |other: &Held| matches!(other, Held::Session { prints: others, .. } if !others.is_disjoint(prints));
             match held.range(..slot).find(|(_, other)| shares(other)) {
-                None => SessionState::Usable(hash.clone()),
+                None => SessionState::Usable {
+                    hash: hash.clone(),
+                    prints: prints.clone(),
+                },
                 Some((other, _)) => unusable(
                     "SessionShared",
                     format!(
@@ -161,12 +210,13 @@ fn read(secret: Option<&Secret>) -> Held {
     match parsed {
         Err(why) => Held::Malformed(why),
         Ok(session) => {
-            let print = digest(&SHA256, &bytes.0);
-            let start = print.as_ref().first_chunk().copied().unwrap_or_default();
-            Held::Session {
-                hash: format!("{:016x}", u64::from_be_bytes(start)),
-                prints: session.key_prints(),
-            }
+            let hash = names::session_hash(&bytes.0);
+            let keys = session.key_prints().into_iter();
+            let prints = keys
+                .map(|print| names::short_hash(&print))
+                .chain([hash.clone()])
+                .collect();
+            Held::Session { hash, prints }
         }
     }
 }
@@ -223,6 +273,26 @@ mod tests {
         );
         assert_eq!(judge(&held, 5, "s"), SessionState::Unknown);
         assert_ne!(judge(&held, 0, "s"), judge(&held, 3, "s"));
+    }
+
+    #[test]
+    fn a_slot_waits_for_the_worker_that_has_its_session_still() {
+        let keys = |keys: &[u8]| match judge(&[(0, read(Some(&secret(keys))))].into(), 0, "s") {
+            SessionState::Usable { prints, .. } => prints,
+            other => panic!("{other:?}"),
+        };
+        let held: BTreeMap<_, _> = [(0, read(Some(&secret(&[1, 2]))))].into();
+        let mut holds = Holds::default();
+        holds.hold(1, keys(&[3]));
+        let session = judge(&held, 0, "s");
+        assert_eq!(session.clone().beside(&holds, 0), session);
+        // Another document, and one key of it is the same
+        holds.hold(1, keys(&[2]));
+        let SessionState::Unusable(notice) = session.clone().beside(&holds, 0) else {
+            panic!("slot 1 has it")
+        };
+        assert_eq!(notice.reason, "SessionInUse");
+        assert_eq!(session.clone().beside(&holds, 1), session, "its own");
     }
 
     #[test]

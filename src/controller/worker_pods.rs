@@ -77,15 +77,14 @@ impl WorkerPods {
         let events = watcher(api, watcher::Config::default().labels(selector))
             .default_backoff()
             // Before the store forgets it.
-            .inspect(move |event| {
-                if let Ok(
-                    watcher::Event::Apply(pod)
-                    | watcher::Event::InitApply(pod)
-                    | watcher::Event::Delete(pod),
-                ) = event
-                {
-                    recorder.record(pod);
+            .inspect(move |event| match event {
+                Ok(watcher::Event::Apply(pod) | watcher::Event::InitApply(pod)) => {
+                    recorder.record(pod, pods::end(pod));
                 }
+                Ok(watcher::Event::Delete(pod)) => {
+                    recorder.record(pod, pods::end_once_gone(pod));
+                }
+                _ => {}
             })
             .reflect(writer)
             .inspect(move |event| {
@@ -140,11 +139,12 @@ impl WorkerPods {
         let replay = async {
             let mut events = api.watch(&parameters, since).await?.boxed();
             while let Some(event) = events.try_next().await? {
-                if let WatchEvent::Added(pod)
-                | WatchEvent::Modified(pod)
-                | WatchEvent::Deleted(pod) = event
-                {
-                    self.record(&pod);
+                match event {
+                    WatchEvent::Added(pod) | WatchEvent::Modified(pod) => {
+                        self.record(&pod, pods::end(&pod));
+                    }
+                    WatchEvent::Deleted(pod) => self.record(&pod, pods::end_once_gone(&pod)),
+                    WatchEvent::Bookmark(_) | WatchEvent::Error(_) => {}
                 }
             }
             Ok::<(), kube::Error>(())
@@ -156,13 +156,13 @@ impl WorkerPods {
         }
     }
 
-    fn record(&self, pod: &Pod) {
+    fn record(&self, pod: &Pod, end: Option<PodEnd>) {
         let Some(uid) = pod.uid() else { return };
         let mut past = self.past();
         if let Some(slot) = pods::slot(pod) {
             past.latest.insert(slot, uid.clone());
         }
-        if let Some(end) = pods::end(pod) {
+        if let Some(end) = end {
             let now = Timestamp::now();
             past.ended
                 .retain(|_, (_, seen)| now.duration_since(*seen) < REMEMBERED_FOR);

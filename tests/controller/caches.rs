@@ -38,7 +38,7 @@ impl Fates for LateWatches {
     fn of(&self, request: &Request<Body>) -> Fate {
         let query = request.uri().query().unwrap_or_default();
         if query.contains("watch=true") {
-            Fate::Late(LAG)
+            Fate::Slow(LAG)
         } else {
             Fate::Answered
         }

@@ -1,7 +1,7 @@
 //! A long run in which anything dies at any moment.
 
 use std::{
-    collections::BTreeSet,
+    collections::{BTreeMap, BTreeSet},
     time::{Duration, Instant},
 };
 
@@ -13,7 +13,7 @@ use serde_json::json;
 use telestream::api::{Phase, TransferJob};
 use tokio::time::sleep;
 
-use crate::world::{MIB, World};
+use crate::world::{MIB, World, attempt_under_way};
 
 const JOBS: usize = 300;
 
@@ -73,6 +73,7 @@ async fn everything_dies_now_and_then_and_every_file_arrives_once() {
                     .is_none_or(|status| status.completion_time.is_none())
             })
             .collect();
+        no_pod_has_two(&open);
         if open.is_empty() {
             break;
         }
@@ -108,8 +109,21 @@ async fn everything_dies_now_and_then_and_every_file_arrives_once() {
         "only {} succeeded",
         succeeded.len()
     );
+    // And no session was used twice, which Telegram would have ended
+    world.assert_no_session_was_shared();
     // And each has one object and one link, and nothing else is left
     world.assert_exactly(&succeeded).await;
+}
+
+/// No pod is to run more than one job at a time.
+fn no_pod_has_two(open: &[&TransferJob]) {
+    let mut runs = BTreeMap::new();
+    for job in open {
+        if let Some(assignment) = attempt_under_way(job) {
+            let other = runs.insert(&assignment.pod_uid, job.name_any());
+            assert_eq!(other, None, "and {} on {}", job.name_any(), assignment.pod);
+        }
+    }
 }
 
 /// Does something bad to somebody.

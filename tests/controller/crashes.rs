@@ -1,16 +1,22 @@
 //! The controller dies between any two of its writes, or right after one whose reply it never gets.
 
-use std::sync::{
-    Arc,
-    atomic::{AtomicUsize, Ordering},
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicUsize, Ordering},
+    },
+    time::Duration,
 };
 
-use axum::http::{Method, Request};
+use axum::http::{Method, Request, StatusCode};
 use kube::{api::DeleteParams, client::Body};
 use serde_json::json;
 use telestream::api::{Phase, TransferJobStatus};
 use telestream_sim::oci::{Effect, Fault, Operation};
-use tokio::sync::Notify;
+use tokio::{
+    sync::{Notify, watch},
+    time::timeout,
+};
 
 use crate::{
     theatre::{Controller, Fate, Fates, Theatre},
@@ -324,6 +330,99 @@ async fn died_or(
             true
         }
         () = other => false,
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_leader_of_the_past_has_sent_does_no_harm_when_it_arrives() {
+    let change = json!({"worker": {"slots": 1, "idleTimeout": "5m"}});
+    let world = World::install("late", change).await;
+    let theatre = Theatre::set(&world).await;
+    let pod = "telestream-worker-0";
+    // Given a leader that has asked for a pod, when another takes over
+    let late = Late::of(Method::POST, "/pods");
+    let past = theatre.play(Arc::clone(&late)).await;
+    world.transfer("first", MIB).await;
+    late.caught.notified().await;
+    past.kill();
+    let present = theatre.play(Arc::new(())).await;
+    eventually("it leads", async || present.readiness().await == Some(200)).await;
+    // Then its pod is the one, whenever it comes
+    assert_eq!(late.arrive().await, StatusCode::CREATED);
+    assert_eq!(world.succeeded("first").await.attempt, 1);
+    assert_eq!(world.kubelet.started(pod).len(), 1);
+    present.end().await;
+    // Given one that has given a job to that pod
+    let late = Late::of(Method::PATCH, "/transferjobs/second/status");
+    let past = theatre.play(Arc::clone(&late)).await;
+    world.set_rate(Some(MIB));
+    world.transfer("second", 40 * MIB).await;
+    late.caught.notified().await;
+    past.kill();
+    let present = theatre.play(Arc::new(())).await;
+    world.under_way("second").await;
+    // Then that of the other counts
+    assert_eq!(late.arrive().await, StatusCode::CONFLICT);
+    world.set_rate(None);
+    let status = world.succeeded("second").await;
+    assert_eq!((status.attempt, status.interruptions), (1, 0));
+    let jobs = ["first", "second"].map(str::to_owned);
+    world.assert_exactly(&jobs.into()).await;
+    present.end().await;
+}
+
+/// Lets the first request of a kind arrive when it is told to.
+struct Late {
+    method: Method,
+    path: &'static str,
+    is_caught: AtomicBool,
+    caught: Notify,
+    go: Notify,
+    answers: watch::Sender<Option<StatusCode>>,
+}
+
+impl Late {
+    fn of(method: Method, path: &'static str) -> Arc<Self> {
+        Arc::new(Self {
+            method,
+            path,
+            is_caught: AtomicBool::new(false),
+            caught: Notify::new(),
+            go: Notify::new(),
+            answers: watch::Sender::new(None),
+        })
+    }
+
+    /// Now it arrives. How it is answered.
+    async fn arrive(&self) -> StatusCode {
+        self.go.notify_one();
+        let mut answers = self.answers.subscribe();
+        let answer = answers.wait_for(Option::is_some);
+        let answer = timeout(Duration::from_secs(30), answer).await;
+        answer.expect("it is answered").unwrap().unwrap()
+    }
+}
+
+impl Fates for Late {
+    fn of(&self, request: &Request<Body>) -> Fate {
+        let is_one = *request.method() == self.method && request.uri().path().ends_with(self.path);
+        if is_one && !self.is_caught.swap(true, Ordering::SeqCst) {
+            Fate::Late
+        } else {
+            Fate::Answered
+        }
+    }
+
+    fn struck(&self) {
+        self.caught.notify_one();
+    }
+
+    async fn late(&self) {
+        self.go.notified().await;
+    }
+
+    fn answered(&self, answer: StatusCode) {
+        self.answers.send_replace(Some(answer));
     }
 }
 

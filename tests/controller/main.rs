@@ -11,6 +11,7 @@ mod life;
 mod outages;
 mod pods;
 mod queue;
+mod refusals;
 mod slots;
 #[path = "../support/mod.rs"]
 mod support;

@@ -1,7 +1,10 @@
 //! Worker pods whose node is lost, whose session is refused, that are too old, or that cannot start.
 
 use jiff::{SignedDuration, Timestamp};
-use kube::{ResourceExt as _, api::DeleteParams};
+use kube::{
+    ResourceExt as _,
+    api::{DeleteParams, Patch, PatchParams},
+};
 use serde_json::json;
 use telestream::api::TransferJobStatus;
 use telestream_sim::telegram::faults::{Effect, Fault};
@@ -52,15 +55,63 @@ async fn a_job_leaves_a_node_that_is_out_of_reach_and_its_slot_stays_closed() {
     world.succeeded("moves").await;
     assert!(world.events("moves").await.contains_key("NodeLost"));
     // And nobody gets its session, however many wait
+    others_go_on_without(&world, &pod).await;
+    assert_eq!(world.worker(&pod).await, uid);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_job_leaves_a_node_that_was_removed_and_its_slot_stays_closed() {
+    let world = World::install("removed", json!({"worker": {"slots": 2}})).await;
+    // Given a worker that goes on, on a node that is not there any more
+    world.set_rate(Some(MIB / 4));
+    world.transfer("moves", 60 * MIB).await;
+    let pod = world.under_way("moves").await;
+    world.kubelet.lose(&pod);
+    // When the control plane fails its pod, and removes it
+    let now = Timestamp::now();
+    let given_up = json!({"status": {"phase": "Failed", "conditions": [{"type": "DisruptionTarget", "status": "True",
+        "reason": "DeletionByPodGC", "message": "PodGC: node no longer exists", "lastTransitionTime": now}]}});
+    let (parameters, patch) = (PatchParams::default(), Patch::Strategic(given_up));
+    let failed = world
+        .pods
+        .patch_status(&pod, &parameters, &patch)
+        .await
+        .unwrap();
+    let state = failed.status.unwrap().container_statuses.unwrap()[0]
+        .state
+        .clone();
+    assert!(state.unwrap().running.is_some(), "as it was last heard of");
+    let by_force = DeleteParams::default().grace_period(0);
+    world.pods.delete(&pod, &by_force).await.unwrap();
+    // Then its job goes on elsewhere
+    let status = world
+        .until("moves", "moved", |status| {
+            let assignment = status.assignment.as_ref();
+            assignment.is_some_and(|assignment| assignment.pod != pod)
+        })
+        .await;
+    assert_eq!(counts(&status), (2, 0, 1));
+    let closed = r#"telestream_slots{state="closed"}"#;
+    let leader = world.leader().await.unwrap();
+    assert!((world.figure(&leader, closed).await - 1.0).abs() < 0.1);
+    world.set_rate(None);
+    world.succeeded("moves").await;
+    // And nobody gets its session, however many wait
+    others_go_on_without(&world, &pod).await;
+    assert_eq!(world.worker(&pod).await, None);
+}
+
+/// Several jobs wait at a time, and no second pod of that name is started.
+async fn others_go_on_without(world: &World, pod: &str) {
     let message = world.send(MIB).await;
-    for name in ["a", "b", "c", "d"] {
+    let others = ["a", "b", "c", "d"];
+    for name in others {
         world.apply(name, message, json!({})).await;
     }
-    for name in ["a", "b", "c", "d"] {
+    for name in others {
         world.succeeded(name).await;
     }
-    assert_eq!(world.worker(&pod).await, uid);
-    assert_eq!(world.kubelet.started(&pod).len(), 1);
+    assert_eq!(world.kubelet.started(pod).len(), 1);
     let jobs = ["moves", "a", "b", "c", "d"].map(str::to_owned);
     world.assert_exactly(&jobs.into()).await;
 }
@@ -259,4 +310,18 @@ async fn what_keeps_pods_from_starting_is_told_to_those_who_are_next() {
             .unwrap();
         eventually("the pod is gone", async || world.workers().await.is_empty()).await;
     }
+    // A pod that no node was given has left nothing behind
+    let trouble = Some(Trouble::Unschedulable);
+    world.kubelet.set_trouble(trouble).await;
+    world.transfer("last", MIB).await;
+    let is_told = |status: &TransferJobStatus| status.reason.as_deref() == Some("Unschedulable");
+    world.until("last", "told", is_told).await;
+    let parameters = DeleteParams::default();
+    world
+        .pods
+        .delete("telestream-worker-0", &parameters)
+        .await
+        .unwrap();
+    world.kubelet.set_trouble(None).await;
+    world.succeeded("last").await;
 }

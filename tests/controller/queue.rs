@@ -1,12 +1,15 @@
 //! Redis forgets, falls over or stands still under a controller that goes by its order.
 
-use kube::api::DeleteParams;
+use std::cell::Cell;
+
+use kube::api::{DeleteParams, ListParams};
 use serde_json::json;
+use telestream::api::TransferJob;
 use tokio::time::{Duration, timeout};
 
 use crate::{
     support::{forwarder::Forwarder, kubelet::Trouble, redis_server::RedisServer},
-    world::{MIB, World, eventually},
+    world::{MIB, World, attempt_under_way, eventually},
 };
 
 /// Keys that the queue always has while something waits.
@@ -95,14 +98,8 @@ async fn who_is_deleted_waits_no_more_and_turns_go_round() {
         .set_trouble(Some(Trouble::Unschedulable))
         .await;
     let message = world.send(2 * MIB).await;
-    let asks = async |name: String, user: i64| {
-        let requester = json!({"userId": user, "chatId": user});
-        world
-            .apply(&name, message, json!({ "requester": requester }))
-            .await;
-    };
     for number in 0..CANCELLED {
-        asks(format!("cancelled-{number}"), 1).await;
+        apply_of(&world, &format!("cancelled-{number}"), message, 1).await;
     }
     wait(CANCELLED).await;
     // When they are deleted
@@ -116,7 +113,7 @@ async fn who_is_deleted_waits_no_more_and_turns_go_round() {
     wait(0).await;
     for user in 1..=2 {
         for number in 0..MANY / 2 {
-            asks(format!("user-{user}-{number}"), user).await;
+            apply_of(&world, &format!("user-{user}-{number}"), message, user).await;
         }
     }
     wait(MANY).await;
@@ -135,6 +132,64 @@ async fn who_is_deleted_waits_no_more_and_turns_go_round() {
     users.sort();
     let users: Vec<_> = users.into_iter().map(|(_, user)| user).collect();
     assert_eq!(users, [1, 2].repeat(MANY / 2));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn users_take_turns_and_nobody_has_more_than_the_limit() {
+    let change = json!({"worker": {"slots": 1}, "limits": {"runningPerUser": 2}});
+    let world = World::install("turns", change).await;
+    // Given one who has sent all of theirs before another has
+    let trouble = Some(Trouble::Unschedulable);
+    world.kubelet.set_trouble(trouble).await;
+    let message = world.send(2 * MIB).await;
+    let of_users = [1, 1, 1, 2, 2, 2];
+    let names: Vec<_> = (0..of_users.len()).map(|at| format!("turn-{at}")).collect();
+    for (name, user) in names.iter().zip(of_users) {
+        apply_of(&world, name, message, user).await;
+    }
+    let admin = world.redis.admin().await;
+    eventually("they wait in the queue", async || {
+        admin.run::<usize>(COUNT).await == of_users.len() + 1
+    })
+    .await;
+    // When there is one slot for them, longer than the figures' precision
+    world.set_rate(Some(MIB));
+    world.kubelet.set_trouble(None).await;
+    let mut starts = Vec::new();
+    for (name, user) in names.iter().zip(of_users) {
+        starts.push((world.succeeded(name).await.start_time.unwrap().0, user));
+    }
+    // Then they take turns
+    starts.sort_unstable();
+    let is_turn = |pair: &[(_, i32)]| pair[0].1 != pair[1].1;
+    assert!(starts.windows(2).all(is_turn), "{starts:?}");
+
+    // Given more slots than one user may have
+    world.upgrade(&["worker.slots=3"]);
+    let names: Vec<_> = (0..5).map(|at| format!("many-{at}")).collect();
+    for name in &names {
+        apply_of(&world, name, message, 1).await;
+    }
+    let most = Cell::new(0);
+    eventually("all are done", async || {
+        let jobs = world.jobs.list(&ListParams::default()).await.unwrap();
+        let running = jobs.iter().filter(|job| attempt_under_way(job).is_some());
+        most.set(most.get().max(running.count()));
+        assert!(most.get() <= 2, "{most:?} run");
+        let is_done = |job: &TransferJob| {
+            let status = job.status.as_ref();
+            status.is_some_and(|status| status.completion_time.is_some())
+        };
+        jobs.iter().all(is_done)
+    })
+    .await;
+    assert_eq!(most.get(), 2, "as many as they may");
+    all_succeed(&world, &names).await;
+}
+
+async fn apply_of(world: &World, name: &str, message: i32, user: i32) {
+    let requester = json!({"requester": {"userId": user, "chatId": user}});
+    world.apply(name, message, requester).await;
 }
 
 /// Many wait in the queue, and no pod runs that they could be given.

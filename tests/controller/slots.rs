@@ -1,11 +1,11 @@
 //! One session, one worker: whatever is done to pods and Secrets.
 
-use std::time::Duration;
+use std::{collections::BTreeSet, time::Duration};
 
 use k8s_openapi::{ByteString, api::core::v1::Secret};
 use kube::{
     Api, ResourceExt as _,
-    api::{DeleteParams, Patch, PatchParams, PostParams},
+    api::{DeleteParams, EvictParams, Patch, PatchParams, PostParams},
 };
 use serde_json::json;
 use tokio::time::sleep;
@@ -27,12 +27,12 @@ async fn a_killed_drained_or_frozen_worker_costs_an_attempt_that_does_not_count(
         let status = world.succeeded(name).await;
         assert_eq!((status.attempt, status.failures), (2, 0), "{name}");
     }
-    // A drain deletes its pod.
+    // A drain evicts its pod
     world.set_rate(Some(4 * MIB));
     world.transfer("drained", 60 * MIB).await;
     let pod = world.under_way("drained").await;
-    let parameters = DeleteParams::default();
-    world.pods.delete(&pod, &parameters).await.unwrap();
+    let parameters = EvictParams::default();
+    world.pods.evict(&pod, &parameters).await.unwrap();
     world
         .until("drained", "interrupted", |status| status.interruptions == 1)
         .await;
@@ -41,6 +41,54 @@ async fn a_killed_drained_or_frozen_worker_costs_an_attempt_that_does_not_count(
     assert_eq!((status.attempt, status.failures), (2, 0));
     let jobs = ["killed", "terminated", "drained"].map(str::to_owned);
     world.assert_exactly(&jobs.into()).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_link_that_a_killed_worker_did_not_come_to_tell_of_is_ended() {
+    let world = World::install("untold", json!({})).await;
+    world.set_rate(Some(4 * MIB));
+    world.transfer("untold", 60 * MIB).await;
+    let pod = world.under_way("untold").await;
+    world.kubelet.signal(&pod, "KILL");
+    world
+        .until("untold", "interrupted", |status| status.interruptions == 1)
+        .await;
+    world.make_link("untold", 1).await;
+    assert_eq!(world.links_of("untold"), 1);
+    world.set_rate(None);
+    // Then the link of the attempt that succeeds is the only one
+    let status = world.succeeded("untold").await;
+    let link = status.link.unwrap().id;
+    eventually("the other link is ended", async || {
+        let pars = world.sim.oci().pars();
+        pars.iter().map(|par| &par.id).eq([&link])
+    })
+    .await;
+    world.assert_exactly(&["untold".to_owned()].into()).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_worker_whose_assignment_is_taken_away_stops_and_says_so() {
+    let world = World::install("taken", json!({})).await;
+    world.set_rate(Some(MIB));
+    world.transfer("taken", 40 * MIB).await;
+    let pod = world.under_way("taken").await;
+    let nothing = Patch::Merge(json!({"status": {"assignment": null}}));
+    let parameters = PatchParams::default();
+    world
+        .jobs
+        .patch_status("taken", &parameters, &nothing)
+        .await
+        .unwrap();
+    eventually("it stops", async || {
+        world.kubelet.log(&pod).contains("no longer ours")
+    })
+    .await;
+    // Then it takes what it is given next
+    world.set_rate(None);
+    assert_eq!(world.succeeded("taken").await.attempt, 2);
+    assert_eq!(world.kubelet.started(&pod).len(), 1);
+    world.assert_exactly(&["taken".to_owned()].into()).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -183,6 +231,66 @@ async fn what_is_wrong_with_a_slot_is_told_to_those_who_wait() {
     .await;
     let status = world.succeeded("lacks").await;
     assert_eq!(status.failures, 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_session_that_moves_to_another_secret_never_has_two_pods() {
+    let world = World::install("moved", json!({"worker": {"slots": 2}})).await;
+    let moves = async {
+        // Given two workers, of which one is at work for long
+        world.set_rate(Some(MIB / 4));
+        world.transfer("short", 40 * MIB).await;
+        world.under_way("short").await;
+        world.transfer("long", 40 * MIB).await;
+        let pod = world.under_way("long").await;
+        assert_eq!(pod, "telestream-worker-1");
+        // When its session is copied to the slot of the other, whose pod goes
+        let secrets: Api<Secret> = Api::namespaced(world.client.clone(), NAMESPACE);
+        let data = secrets.get("telestream-session-1").await.unwrap().data;
+        let copy = Patch::Merge(json!({ "data": data }));
+        let parameters = PatchParams::default();
+        secrets
+            .patch("telestream-session-0", &parameters, &copy)
+            .await
+            .unwrap();
+        world.change("short", json!({"suspend": true})).await;
+        world.transfer("waits", MIB).await;
+        // Then the slot waits for the worker that has it still
+        let leader = world.leader().await.unwrap();
+        eventually("the slot cannot be used", async || {
+            let unusable = r#"telestream_slots{state="unusable"}"#;
+            world.figure(&leader, unusable).await > 0.5
+        })
+        .await;
+        assert_eq!(world.worker("telestream-worker-0").await, None);
+        assert!(world.worker(&pod).await.is_some());
+        // And goes on when that has ended
+        world.set_rate(None);
+        assert_eq!(world.succeeded("long").await.attempt, 1);
+        world.succeeded("waits").await;
+        let pods = world.workers().await;
+        assert!(
+            pods.iter()
+                .any(|pod| pod.name_any() == "telestream-worker-0")
+        );
+        world.assert_no_session_was_shared();
+    };
+    tokio::select! {
+        () = moves => {}
+        () = two_pods_of_a_session(&world) => unreachable!("it fails"),
+    }
+}
+
+/// Fails when there are two.
+async fn two_pods_of_a_session(world: &World) {
+    loop {
+        let mut sessions = BTreeSet::new();
+        for pod in world.workers().await {
+            let session = pod.labels()["telestream.io/session-hash"].clone();
+            assert!(sessions.insert(session), "{}", pod.name_any());
+        }
+        sleep(Duration::from_millis(100)).await;
+    }
 }
 
 async fn uid_of_worker(world: &World) -> Option<String> {

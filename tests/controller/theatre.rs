@@ -1,6 +1,7 @@
 //! Controllers in this process, whose requests to the API server can be held up or lost.
 
 use std::{
+    future,
     net::SocketAddr,
     pin::Pin,
     sync::Arc,
@@ -196,9 +197,11 @@ pub enum Fate {
     /// It is sent, and its answer never comes.
     Unanswered,
     /// It is sent, and each piece of its answer's body comes so much later.
-    Late(Duration),
+    Slow(Duration),
     /// It is never sent, and answered with this status.
     Refused(u16),
+    /// It is sent when [`Fates::late`] says so, whatever has become of who made it.
+    Late,
 }
 
 /// What becomes of each request.
@@ -208,6 +211,14 @@ pub trait Fates: Send + Sync + 'static {
 
     /// One has come to an end that is not an answer.
     fn struck(&self) {}
+
+    /// Waits until late requests are sent.
+    fn late(&self) -> impl Future<Output = ()> + Send {
+        future::ready(())
+    }
+
+    /// A late request was answered so.
+    fn answered(&self, _: StatusCode) {}
 }
 
 /// Nothing happens to any.
@@ -253,6 +264,20 @@ where
     fn call(&mut self, request: Request<Body>) -> Self::Future {
         let fates = Arc::clone(&self.fates);
         let fate = fates.of(&request);
+        if fate == Fate::Late {
+            // It is on its way, also when nobody waits for it any more.
+            let (reply, on_its_way) = (self.inner.call(request), Arc::clone(&fates));
+            tokio::spawn(async move {
+                on_its_way.late().await;
+                if let Ok(answer) = reply.await {
+                    on_its_way.answered(answer.status());
+                }
+            });
+            return Box::pin(async move {
+                fates.struck();
+                future::pending().await
+            });
+        }
         let is_sent = !matches!(fate, Fate::Held | Fate::Refused(_));
         let reply = is_sent.then(|| self.inner.call(request));
         Box::pin(async move {
@@ -262,11 +287,11 @@ where
             };
             match (answer, fate) {
                 (Some(answer), Fate::Answered) => Ok(answer),
-                (Some(answer), Fate::Late(by)) => Ok(answer.map(|body| late(body, by))),
+                (Some(answer), Fate::Slow(by)) => Ok(answer.map(|body| slowly(body, by))),
                 (_, Fate::Refused(status)) => Ok(refusal(status)),
                 _ => {
                     fates.struck();
-                    std::future::pending().await
+                    future::pending().await
                 }
             }
         })
@@ -274,7 +299,7 @@ where
 }
 
 /// A body each piece of which comes so much later.
-fn late(body: Stream, by: Duration) -> Stream {
+fn slowly(body: Stream, by: Duration) -> Stream {
     let (pieces_tx, pieces) = mpsc::unbounded_channel();
     // It ends with the body, or when nobody listens.
     tokio::spawn(async move {

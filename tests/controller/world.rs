@@ -9,6 +9,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::api::{
     coordination::v1::Lease,
     core::v1::{Pod, Secret},
@@ -19,7 +20,13 @@ use kube::{
     api::{ListParams, Patch, PatchParams, PostParams},
 };
 use serde_json::{Value, json};
-use telestream::api::{Phase, TransferJob, TransferJobStatus};
+use telestream::{
+    api::{Assignment, Phase, TransferJob, TransferJobStatus, names},
+    oci::{
+        ApiKey, BucketName, Credentials, Endpoint, Namespace, NewPar, ObjectName, ObjectStorage,
+        Settings,
+    },
+};
 use telestream_sim::{
     Options, Sim,
     telegram::{
@@ -369,6 +376,32 @@ impl World {
             .count()
     }
 
+    /// A link to what a job stores, as the worker of that attempt would have made it.
+    pub async fn make_link(&self, job: &str, attempt: i32) {
+        let job = self.jobs.get(job).await.unwrap();
+        let config = self.sim.oci().client_config();
+        let credentials = Credentials::from_api_key(&ApiKey {
+            tenancy: config.tenancy,
+            user: config.user,
+            fingerprint: config.fingerprint,
+            private_key: config.private_key,
+            pass_phrase: None,
+        });
+        let storage = ObjectStorage::new(Settings::new(
+            Endpoint::at(&config.endpoint).unwrap(),
+            Namespace::new(config.namespace).unwrap(),
+            credentials.unwrap(),
+        ));
+        let upload = job.status.as_ref().unwrap().upload.as_ref().unwrap();
+        let link = NewPar {
+            name: names::link_name(&job.uid().unwrap(), attempt),
+            object: ObjectName::new(upload.object_name.clone()).unwrap(),
+            expires: Timestamp::now() + SignedDuration::from_hours(1),
+        };
+        let bucket = BucketName::new(config.bucket).unwrap();
+        storage.unwrap().create_par(&bucket, &link).await.unwrap();
+    }
+
     /// Nothing is left in Object Storage but one object and one link of each of these.
     pub async fn assert_exactly(&self, jobs: &BTreeSet<String>) {
         eventually("no upload is open", async || {
@@ -385,6 +418,16 @@ impl World {
             (oci.objects().len(), oci.pars().len()),
             (jobs.len(), jobs.len())
         );
+    }
+
+    /// Telegram ends sessions that two workers use at the same time.
+    pub fn assert_no_session_was_shared(&self) {
+        let log = self.kubelet.log("telestream-worker");
+        let told: Vec<_> = log
+            .lines()
+            .filter(|line| line.contains("AUTH_KEY_DUPLICATED"))
+            .collect();
+        assert!(told.is_empty(), "{told:#?}");
     }
 
     /// What a figure of a controller is, summed over its labels.
@@ -422,6 +465,14 @@ pub async fn send(sim: &Sim, size: u64) -> i32 {
         },
     };
     sim.telegram().publish(draft).await.unwrap().id
+}
+
+/// What a worker is given that has not said yet how it ended.
+pub fn attempt_under_way(job: &TransferJob) -> Option<&Assignment> {
+    let status = job.status.as_ref()?;
+    let ended = status.outcome.as_ref().map(|outcome| outcome.attempt);
+    let assignment = status.assignment.as_ref();
+    assignment.filter(|assignment| ended != Some(assignment.attempt))
 }
 
 pub async fn eventually(what: &str, holds: impl AsyncFn() -> bool) {
