@@ -58,6 +58,11 @@ impl Holds {
         self.0.entry(slot).or_default().extend(prints);
     }
 
+    /// A pod is on a slot, made for this session, in whose place none is left that was made before.
+    pub fn hold_only(&mut self, slot: i32, prints: Prints) {
+        self.0.insert(slot, prints);
+    }
+
     /// No pod is on a slot.
     pub fn release(&mut self, slot: i32) {
         self.0.remove(&slot);
@@ -172,6 +177,9 @@ mod tests {
         ] {
             assert_eq!(holds.rival(slot, &prints(key)), rival, "{slot} {key}");
         }
+        holds.hold_only(1, prints("b"));
+        let rivals = ["a", "b"].map(|key| holds.rival(0, &prints(key)));
+        assert_eq!(rivals, [None, Some(1)]);
         holds.release(1);
         assert!(holds.is_held(2) && !holds.is_held(1));
         assert_eq!(holds.rival(0, &prints("a")), None);

@@ -394,8 +394,7 @@ impl Scheduler {
         for (slot, pod) in pods {
             if pods::end(pod).is_none() {
                 let hash = pods::session_hash(pod).filter(|hash| !hash.is_empty());
-                let prints = hash.map(|hash| self.world.sessions.prints(*slot, hash));
-                holds.hold(*slot, prints.unwrap_or_default());
+                self.world.sessions.hold(&mut holds, *slot, hash);
             }
         }
         holds

@@ -142,12 +142,14 @@ impl Sessions {
         drop(self.all_seen.wait_for(|seen| *seen).await);
     }
 
-    /// What is known of the session of that hash that a slot has or had.
-    pub fn prints(&self, slot: i32, hash: &str) -> Prints {
+    /// Writes down what is known of the session that a slot's pod was made for.
+    pub fn hold(&self, holds: &mut Holds, slot: i32, hash: Option<&str>) {
         let held = self.held.lock().unwrap_or_else(PoisonError::into_inner);
         match held.get(&slot) {
-            Some(Held::Session { hash: now, prints }) if now == hash => prints.clone(),
-            _ => [hash.to_owned()].into(),
+            Some(Held::Session { hash: now, prints }) if Some(now.as_str()) == hash => {
+                holds.hold_only(slot, prints.clone());
+            }
+            _ => holds.hold(slot, hash.map(str::to_owned)),
         }
     }
 

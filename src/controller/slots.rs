@@ -234,11 +234,12 @@ impl Memory {
         now: Timestamp,
     ) -> SlotState {
         self.since = None;
+        if self.latest_before.as_deref() != view.latest {
+            // One came and went before anybody looked.
+            (self.asked, self.missing_since) = (Asked::No, None);
+        }
         if !self.is_asked() {
             self.latest_before = view.latest.map(str::to_owned);
-        } else if self.latest_before.as_deref() != view.latest {
-            // It came and went before anybody looked.
-            self.asked = Asked::No;
         }
         let may_spawn = view.is_wanted && matches!(view.session, SessionState::Usable { .. });
         if view.is_held && !(self.is_asked() && may_spawn) {
@@ -655,6 +656,10 @@ mod tests {
         fn happen(&mut self, event: Event) {
             match event {
                 Event::Wait(seconds) => {
+                    if seconds > 60 {
+                        // No request is under way for longer.
+                        self.happen(Event::Land);
+                    }
                     self.now += SignedDuration::from_secs(seconds.into());
                     let now = self.now;
                     self.workers
@@ -684,6 +689,8 @@ mod tests {
                     }
                 }
                 Event::Gone { slot, seen } => {
+                    // A pod takes longer to come and go than a request does that was sent before.
+                    self.happen(Event::Land);
                     let can_go = |pod: &Pod| {
                         pod.metadata.deletion_timestamp.is_some() && !self.lost.contains(&uid(pod))
                     };
@@ -830,10 +837,7 @@ mod tests {
             let mut holds = self.ledger.clone();
             for (slot, pod) in &self.seen.pods {
                 if pods::end(pod).is_none() {
-                    holds.hold(
-                        *slot,
-                        sessions.prints(*slot, pods::session_hash(pod).unwrap()),
-                    );
+                    sessions.hold(&mut holds, *slot, pods::session_hash(pod));
                 }
             }
             let works = work_of_pods(self.seen.jobs.iter().filter_map(|(_, pod)| pod.clone()));

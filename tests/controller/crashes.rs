@@ -336,7 +336,7 @@ async fn died_or(
 #[tokio::test(flavor = "multi_thread")]
 async fn what_a_leader_of_the_past_has_sent_does_no_harm_when_it_arrives() {
     let change = json!({"worker": {"slots": 1, "idleTimeout": "5m"}});
-    let world = World::install("late", change).await;
+    let world = World::install("past", change).await;
     let theatre = Theatre::set(&world).await;
     let pod = "telestream-worker-0";
     // Given a leader that has asked for a pod, when another takes over
