@@ -66,12 +66,15 @@ async fn what_telegram_does_wrong_is_got_over() {
     ] {
         let world = World::start().await;
         let sent = world.send(40 * MIB + 1, HOME).await;
+        // What was under way on a connection that broke, and what was asked for twice; or on all of
+        // them, which are left at once if they lead to another data centre.
+        let is_of_all = matches!(effect, Effect::Refuse { code: -444 });
+        let most = if is_of_all { 32 } else { 16 };
         world.spoil_telegram(9, Some(times), effect);
         let delivery = world.transfer(&sent).await;
         let delivery = delivery.unwrap_or_else(|error| panic!("{what}: {error}"));
         let again = world.assert_arrived(&sent, &delivery).await;
-        // What was under way on a connection that broke, and what was asked for twice.
-        assert!(again <= 16 * CHUNK, "{what}: {again} bytes again");
+        assert!(again <= most * CHUNK, "{what}: {again} bytes again");
     }
 }
 
