@@ -8,6 +8,7 @@ use k8s_openapi::api::core::v1::Pod;
 use kube::{
     Api, Client, Resource as _, ResourceExt as _,
     api::{DeleteParams, ObjectMeta, Patch, PatchParams, PostParams, Preconditions},
+    core::Status,
     runtime::events::{Event, EventType, Recorder, Reporter},
 };
 use serde_json::{Value, json};
@@ -68,6 +69,17 @@ impl ApiError {
                 _ => false,
             },
             Self::Conflict | Self::NotFound | Self::Json(_) => false,
+        }
+    }
+
+    /// What the API server has answered, if it has refused.
+    pub fn answer(&self) -> Option<&Status> {
+        match self {
+            Self::Refused(error) => match &**error {
+                kube::Error::Api(status) => Some(status),
+                _ => None,
+            },
+            _ => None,
         }
     }
 }
@@ -322,8 +334,6 @@ pub(super) async fn call<T>(request: impl Future<Output = kube::Result<T>>) -> R
 
 #[cfg(test)]
 mod tests {
-    use kube::core::Status;
-
     use super::*;
 
     #[tokio::test]
@@ -345,6 +355,7 @@ mod tests {
         assert!(ApiError::Refused(Box::new(unreachable)).is_outage());
         assert!(!ApiError::Refused(Box::new(unreadable)).is_outage());
     }
+
     #[test]
     fn a_text_that_names_the_file_is_known() {
         let job = serde_json::json!({

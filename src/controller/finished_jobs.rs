@@ -182,13 +182,7 @@ impl FinishedJobs {
 
 /// The HTTP status of a refusal.
 fn code(error: &ApiError) -> Option<u16> {
-    match error {
-        ApiError::Refused(error) => match &**error {
-            kube::Error::Api(status) => Some(status.code),
-            _ => None,
-        },
-        _ => None,
-    }
+    error.answer().map(|answer| answer.code)
 }
 
 /// Whether there is something to do for a finished job.

@@ -626,15 +626,11 @@ fn fresh(at: Timestamp, now: Timestamp) -> bool {
 /// Why the API server does not take this one write, whatever else it takes: a policy, a webhook, a
 /// quota. None: it may take no other either, or this one at another moment.
 fn refusal(error: &ApiError) -> Option<&str> {
-    let ApiError::Refused(error) = error else {
-        return None;
-    };
-    match &**error {
-        kube::Error::Api(status) if matches!(status.code, 400 | 403 | 413 | 422) => {
-            Some(&status.message)
-        }
-        _ => None,
-    }
+    let is_of_this_one = |code| matches!(code, 400 | 403 | 413 | 422);
+    let answer = error
+        .answer()
+        .filter(|answer| is_of_this_one(answer.code))?;
+    Some(&answer.message)
 }
 
 /// A job that has changed since it was observed is looked at again when the change arrives.

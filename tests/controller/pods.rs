@@ -44,13 +44,7 @@ async fn a_job_leaves_a_node_that_is_out_of_reach_and_its_slot_stays_closed() {
     let soon = DeleteParams::default().grace_period(2);
     world.pods.delete(&pod, &soon).await.unwrap();
     // Then its job goes on elsewhere
-    let status = world
-        .until("moves", "moved", |status| {
-            let assignment = status.assignment.as_ref();
-            assignment.is_some_and(|assignment| assignment.pod != pod)
-        })
-        .await;
-    assert_eq!(counts(&status), (2, 0, 1));
+    goes_on_elsewhere(&world, &pod).await;
     world.set_rate(None);
     world.succeeded("moves").await;
     assert!(world.events("moves").await.contains_key("NodeLost"));
@@ -84,13 +78,7 @@ async fn a_job_leaves_a_node_that_was_removed_and_its_slot_stays_closed() {
     let by_force = DeleteParams::default().grace_period(0);
     world.pods.delete(&pod, &by_force).await.unwrap();
     // Then its job goes on elsewhere
-    let status = world
-        .until("moves", "moved", |status| {
-            let assignment = status.assignment.as_ref();
-            assignment.is_some_and(|assignment| assignment.pod != pod)
-        })
-        .await;
-    assert_eq!(counts(&status), (2, 0, 1));
+    goes_on_elsewhere(&world, &pod).await;
     let closed = r#"telestream_slots{state="closed"}"#;
     let leader = world.leader().await.unwrap();
     assert!((world.figure(&leader, closed).await - 1.0).abs() < 0.1);
@@ -99,6 +87,17 @@ async fn a_job_leaves_a_node_that_was_removed_and_its_slot_stays_closed() {
     // And nobody gets its session, however many wait
     others_go_on_without(&world, &pod).await;
     assert_eq!(world.worker(&pod).await, None);
+}
+
+/// The job that a pod had is given to another, and that counts as an interruption.
+async fn goes_on_elsewhere(world: &World, pod: &str) {
+    let status = world
+        .until("moves", "moved", |status| {
+            let assignment = status.assignment.as_ref();
+            assignment.is_some_and(|assignment| assignment.pod != pod)
+        })
+        .await;
+    assert_eq!(counts(&status), (2, 0, 1));
 }
 
 /// Several jobs wait at a time, and no second pod of that name is started.
